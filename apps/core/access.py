@@ -1,0 +1,57 @@
+"""`restrict`'s answer is given by identity, which stands above core: it registers itself here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from django.db.models import Model, Q
+
+if TYPE_CHECKING:
+    from apps.core.context import ActionContext
+
+
+class Action(StrEnum):
+    """Everything that a person or a harness can be allowed to do."""
+
+    VIEW = "view"
+    AUTHOR = "author"
+    EVALUATE = "evaluate"
+    REQUEST_PROMOTION = "request_promotion"
+    APPROVE = "approve"
+    PROMOTE = "promote"
+    FORCE = "force"
+    SUSPEND = "suspend"
+    ROLL_BACK = "roll_back"
+    OPERATE = "operate"
+    MANAGE_MEMBERS = "manage_members"
+    MANAGE_TOKENS = "manage_tokens"
+    MANAGE_TENANT = "manage_tenant"
+    DISTRIBUTE = "distribute"
+    ADOPT = "adopt"
+    BUDGETS = "budgets"
+    REVEAL = "reveal"
+    AUDIT = "audit"
+    EXPORT = "export"
+    RESOLVE = "resolve"
+    TELEMETRY = "telemetry"
+    HEARTBEAT = "heartbeat"
+    SUGGEST = "suggest"
+    ANSWER_EVALUATION = "answer_evaluation"
+
+
+Answer = Callable[["ActionContext", Action, type[Model]], Q]
+_answer: list[Answer] = []
+
+
+def register_answer(answer: Answer) -> Answer:
+    _answer[:] = [answer]
+    return answer
+
+
+def restriction(ctx: ActionContext, action: Action, model: type[Model]) -> Q:
+    """The rows of `model` on which `ctx` may do `action`, as a filter."""
+    return _answer[0](ctx, action, model)
+
+

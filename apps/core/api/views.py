@@ -1,0 +1,92 @@
+"""The base of every DRF view: a context, one transaction a request, idempotent writes, entity tags."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from rest_framework import generics, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.core.context import ActionContext
+from apps.core.errors import problem
+from apps.core.models import IdempotencyRecord
+
+KEPT = timedelta(hours=24)
+MAX_KEY = 200
+
+
+class ContextMixin(APIView):
+    """`self.ctx` is the request's context. The handler runs in its transaction: an error leaves nothing behind."""
+
+    @property
+    def ctx(self) -> ActionContext:
+        context: ActionContext = self.request._request.ctx  # type: ignore[attr-defined]
+        return context
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        self.args = args
+        self.kwargs = kwargs
+        request = self.initialize_request(request, *args, **kwargs)
+        self.request = request
+        self.headers = self.default_response_headers
+        try:
+            self.initial(request, *args, **kwargs)
+            handler = getattr(self, (request.method or "").lower(), self.http_method_not_allowed)
+            with self.ctx.transaction():
+                response = self._once(request, handler, *args, **kwargs)
+        except Exception as error:
+            response = self.handle_exception(error)
+        self.response = self.finalize_response(request, response, *args, **kwargs)
+        return self.response
+
+    def _once(self, request: Request, handler: Any, *args: Any, **kwargs: Any) -> Any:
+        key = request.headers.get("Idempotency-Key")
+        if key is None or request.method in ("GET", "HEAD", "OPTIONS"):
+            return handler(request, *args, **kwargs)
+        if not 0 < len(key) <= MAX_KEY or not key.isprintable():
+            raise problem("invalid", f"Idempotency-Key must be 1 to {MAX_KEY} printable characters.")
+        body_hash = hashlib.sha256(msgspec.json.encode(request.data, order="sorted")).digest()
+        lookup = {"tenant_id": self.ctx.tenant_id, "actor": self.ctx.actor.key, "route": f"{request.method} {request.path}"[:300], "key": key}
+        try:
+            with transaction.atomic():
+                record = IdempotencyRecord.objects.create(**lookup, body_hash=body_hash)
+        except IntegrityError:
+            return self._replay(IdempotencyRecord.objects.select_for_update().get(**lookup), body_hash, request, handler, *args, **kwargs)
+        return self._remember(record, handler(request, *args, **kwargs))
+
+    def _replay(self, record: IdempotencyRecord, body_hash: bytes, request: Request, handler: Any, *args: Any, **kwargs: Any) -> Any:
+        if record.created_at < timezone.now() - KEPT:
+            record.created_at, record.body_hash = timezone.now(), body_hash
+            return self._remember(record, handler(request, *args, **kwargs))
+        if bytes(record.body_hash) != body_hash:
+            raise problem("idempotency_conflict", "This Idempotency-Key was used for a request with another body; use a new key.")
+        return Response(record.body, status=record.status or 200, headers={"Idempotency-Replayed": "true"})
+
+    def _remember(self, record: IdempotencyRecord, response: Response) -> Response:
+        record.status, record.body = response.status_code, msgspec.json.decode(msgspec.json.encode(response.data, enc_hook=str))
+        record.save(update_fields=["status", "body", "body_hash", "created_at"])
+        return response
+
+
+class ContextView(ContextMixin, generics.GenericAPIView):  # type: ignore[type-arg]
+    """A single endpoint."""
+
+
+class ContextViewSet(ContextMixin, viewsets.GenericViewSet):  # type: ignore[type-arg]
+    """A resource with its actions. `get_queryset` starts from `Model.objects.restrict(self.ctx)`."""
+
+
+def check_if_match(request: Request, etag: str) -> None:
+    """Raises Problem `stale_etag` when If-Match names another state than the present one."""
+    sent = request.headers.get("If-Match")
+    if sent is not None and sent != "*" and f'"{etag}"' not in [part.strip() for part in sent.split(",")]:
+        raise problem("stale_etag", "The resource has changed since you read it; read it again and repeat your change.")
+
+

@@ -1,0 +1,116 @@
+"""Who acts, in which tenant, over which channel and why: the one argument that every service takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+from uuid import UUID
+
+from django.db import connection
+from django.db import transaction as db_transaction
+
+from apps.core.ids import new_id
+
+Channel = Literal["admin", "api", "task", "cli"]
+ActorKind = Literal["user", "agent", "system"]
+
+
+class Topic(StrEnum):
+    """What a process caches and must be told about."""
+
+    PACKS = "packs"
+    TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    kind: ActorKind
+    id: UUID | None
+    label: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}:{self.id or self.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleGrant:
+    """A role in the context's tenant, for the whole tenant (team None) or for one team's objects."""
+
+    role: str
+    team_id: UUID | None = None
+
+
+BeforeCommit = Callable[["ActionContext"], None]
+_before_commit: list[tuple[int, BeforeCommit]] = []
+
+
+def before_commit(hook: BeforeCommit, *, order: int) -> None:
+    """Registers what the outermost transaction writes at its end, lowest order first. The order is one of locks: chain heads by
+    tenant (audit), then the cache generations; nothing locks after them."""
+    _before_commit.append((order, hook))
+    _before_commit.sort(key=lambda entry: entry[0])
+
+
+@dataclass(eq=False)
+class ActionContext:
+    """One actor in exactly one tenant. `pending` and `changes` are what the outermost transaction writes at its end."""
+
+    actor: Actor
+    tenant_id: UUID
+    channel: Channel
+    roles: frozenset[RoleGrant] = frozenset()
+    request_id: str = field(default_factory=lambda: new_id().hex)
+    reason: str = ""
+    # Tenant of an agent token's agent and team; None for people.
+    agent_id: UUID | None = None
+    team_id: UUID | None = None
+    scopes: frozenset[str] | None = None
+    pending: list[Any] = field(default_factory=list)
+    changes: list[tuple[Topic, UUID]] = field(default_factory=list)
+    _depth: int = 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Opens the transaction and sets `app.tenant`; nested calls are savepoints whose records vanish with them."""
+        marks = (len(self.pending), len(self.changes))
+        self._depth += 1
+        try:
+            with db_transaction.atomic():
+                if self._depth == 1:
+                    set_tenant(self.tenant_id)
+                yield
+                if self._depth == 1:
+                    for _, hook in _before_commit:
+                        hook(self)
+                    self.pending.clear()
+                    self.changes.clear()
+        except BaseException:
+            del self.pending[marks[0] :]
+            del self.changes[marks[1] :]
+            raise
+        finally:
+            self._depth -= 1
+
+    def on_commit(self, call: Callable[[], Any]) -> None:
+        db_transaction.on_commit(call)
+
+    @property
+    def user_id(self) -> UUID | None:
+        return self.actor.id if self.actor.kind == "user" else None
+
+
+def set_tenant(tenant_id: UUID) -> None:
+    """Binds the rest of the transaction to a tenant (read by the policies of the database)."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('app.tenant', %s, true)", [str(tenant_id)])
+
+
+def system_context(name: str, *, tenant_id: UUID, channel: Channel = "task", reason: str = "") -> ActionContext:
+    """The named system actor: tasks, seeding and maintenance. It holds the role `system`, which may do everything in its tenant."""
+    return ActionContext(
+        actor=Actor("system", None, name), tenant_id=tenant_id, channel=channel, roles=frozenset({RoleGrant("system")}), reason=reason
+    )

@@ -1,0 +1,135 @@
+"""How every process learns that what it caches has changed.
+
+A change writes a row with the next generation in its own transaction (`bump`) and notifies. Each process runs one watcher thread that
+listens, and polls in any case; when neither has answered for a second, a reader asks the database itself (`fresh`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import psycopg
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from apps.core.context import ActionContext, Topic, before_commit
+
+log = structlog.get_logger(__name__)
+CHANNEL = "mc_changes"
+
+Invalidate = Callable[[UUID | None], None]
+_invalidators: dict[Topic, list[Invalidate]] = {topic: [] for topic in Topic}
+
+
+def on_change(topic: Topic, invalidate: Invalidate) -> None:
+    """Registers a cache: it is called with the tenant that changed, or None when everything must go."""
+    _invalidators[topic].append(invalidate)
+
+
+def bump(ctx: ActionContext, topic: Topic, tenant_id: UUID) -> None:
+    """Says that `topic` changed for a tenant; written when the outermost transaction ends."""
+    if (topic, tenant_id) not in ctx.changes:
+        ctx.changes.append((topic, tenant_id))
+
+
+def write_changes(ctx: ActionContext) -> None:
+    if not ctx.changes:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE core_changecounter SET value = value + %s RETURNING value", [len(ctx.changes)])
+        last = cursor.fetchone()[0]
+        rows = [(last - offset, topic.value, tenant) for offset, (topic, tenant) in enumerate(reversed(ctx.changes))]
+        cursor.executemany("INSERT INTO core_change (generation, topic, tenant_id, created_at) VALUES (%s, %s, %s, now())", rows)
+        cursor.execute(f"NOTIFY {CHANNEL}")
+    # This process reads its own write at once; the others hear of it within CACHE_STALENESS_S.
+    ctx.on_commit(watcher.forget)
+
+
+class Watcher:
+    """What one process knows of the generations. `seen` is the last one applied; `heard` the monotonic time at which the last
+    successful question was put, so that nothing committed before it is missing."""
+
+    def __init__(self) -> None:
+        self.seen = -1
+        self.heard = float("-inf")
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def apply(self, put_at: float, floor: int, rows: list[tuple[int, str, UUID]]) -> None:
+        """Applies what a question brought. `floor` is the oldest generation still stored minus one: past it all must go."""
+        with self._lock:
+            if self.seen < floor:
+                for topic in Topic:
+                    for invalidate in _invalidators[topic]:
+                        invalidate(None)
+            for generation, topic_name, tenant_id in rows:
+                if generation > self.seen:
+                    for invalidate in _invalidators[Topic(topic_name)]:
+                        invalidate(tenant_id)
+            self.seen = max(self.seen, floor, rows[-1][0] if rows else -1)
+            self.heard = max(self.heard, put_at)
+
+    QUESTION = (
+        "SELECT c.value, (SELECT coalesce(min(generation) - 1, c.value) FROM core_change), g.generation, g.topic, g.tenant_id "
+        "FROM core_changecounter c LEFT JOIN core_change g ON g.generation > %s ORDER BY g.generation"
+    )
+
+    def take(self, put_at: float, answer: list[tuple[int, int, int | None, str, UUID]]) -> None:
+        rows = [(generation, topic, tenant) for _, _, generation, topic, tenant in answer if generation is not None]
+        self.apply(put_at, answer[0][1] if answer else 0, rows)
+
+    def fresh(self) -> None:
+        """Called before a cached answer is used. Cheap while the watcher is alive; else asks the database on this connection."""
+        if time.monotonic() - self.heard <= settings.CACHE_STALENESS_S:
+            return
+        self.ensure_running()
+        put_at = time.monotonic()
+        with connection.cursor() as cursor:
+            cursor.execute(self.QUESTION, [self.seen])
+            self.take(put_at, cursor.fetchall())
+
+    def forget(self) -> None:
+        """The next reader asks the database."""
+        self.heard = float("-inf")
+
+    def ensure_running(self) -> None:
+        with self._lock:
+            if settings.CACHE_WATCHER and (self._thread is None or not self._thread.is_alive()):
+                self._stop.clear()
+                self._thread = threading.Thread(target=self._watch, name="generations", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+            self._thread = None
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with psycopg.connect(**_connection_parameters(), autocommit=True) as conn:
+                    conn.execute(f"LISTEN {CHANNEL}")
+                    while not self._stop.is_set():
+                        put_at = time.monotonic()
+                        self.take(put_at, conn.execute(self.QUESTION, [self.seen]).fetchall())
+                        for _ in conn.notifies(timeout=settings.CACHE_POLL_S, stop_after=1):
+                            pass
+            except (psycopg.Error, DatabaseError) as error:
+                # Readers ask the database themselves meanwhile; say it and come back.
+                log.warning("generations.watcher_lost", error=str(error))
+                self._stop.wait(settings.CACHE_POLL_S)
+
+
+def _connection_parameters() -> dict[str, object]:
+    parameters = connection.get_connection_params()
+    return {key: value for key, value in parameters.items() if key not in {"cursor_factory", "context", "prepare_threshold"}}
+
+
+watcher = Watcher()
+before_commit(write_changes, order=100)

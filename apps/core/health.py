@@ -1,0 +1,55 @@
+"""Whether the process is up, whether it can do its work, and a few figures for Prometheus."""
+
+from __future__ import annotations
+
+import hmac
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from redis.exceptions import RedisError
+
+from apps.core.generations import watcher
+from apps.core.models import ChangeCounter
+
+
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process answers."""
+    return HttpResponse(b"ok\n", content_type="text/plain")
+
+
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Database, broker and migrations: 200 when all are well, else 503 naming what is not."""
+    checks: dict[str, str] = {"database": "ok", "broker": "ok", "migrations": "ok"}
+    try:
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            checks["migrations"] = "pending: run `manage.py migrate --database owner`"
+    except DatabaseError:
+        checks["database"] = checks["migrations"] = "unreachable"
+    try:
+        cache.set("readyz", 1, timeout=10)
+    except (RedisError, OSError):
+        checks["broker"] = "unreachable"
+    ready = all(state == "ok" for state in checks.values())
+    return JsonResponse(checks, status=200 if ready else 503)
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus text; private: asks for METRICS_TOKEN, and does not exist where none is set."""
+    token = settings.METRICS_TOKEN
+    sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if not token or not hmac.compare_digest(sent.encode(), token.encode()):
+        return HttpResponse(status=404)
+    generation = ChangeCounter.objects.values_list("value", flat=True).first() or 0
+    lines = [
+        "# HELP mission_control_generation Last cache generation in the database.",
+        "# TYPE mission_control_generation counter",
+        f"mission_control_generation {generation}",
+        "# HELP mission_control_generation_seen Last cache generation that this process has applied.",
+        "# TYPE mission_control_generation_seen gauge",
+        f"mission_control_generation_seen {watcher.seen}",
+    ]
+    return HttpResponse("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4")

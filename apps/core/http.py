@@ -1,0 +1,39 @@
+"""problem+json (RFC 9457) and the few HTTP helpers that every kind of view shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from django.http import HttpRequest, HttpResponse
+
+from apps.core.errors import Problem
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+def problem_body(error: Problem, request_id: str) -> dict[str, Any]:
+    return {
+        "type": f"urn:mission-control:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        "errors": [{"pointer": found.pointer, "code": found.code, "detail": found.detail} for found in error.errors],
+        "request_id": request_id,
+        **error.extra,
+    }
+
+
+def problem_response(error: Problem, request: HttpRequest) -> HttpResponse:
+    body = msgspec.json.encode(problem_body(error, request_id_of(request)))
+    response = HttpResponse(body, status=error.status, content_type=PROBLEM_TYPE)
+    if error.status == 401:
+        response["WWW-Authenticate"] = "Bearer"
+    if "retry_after" in error.extra:
+        response["Retry-After"] = str(error.extra["retry_after"])
+    return response
+
+
+def request_id_of(request: HttpRequest) -> str:
+    return str(getattr(request, "request_id", ""))

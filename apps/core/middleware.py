@@ -1,0 +1,93 @@
+"""Middleware: a request id for everybody, a short way for harnesses, a context and a transaction for the admin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import structlog
+from django.contrib import messages
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import Resolver404, resolve
+from django.utils.module_loading import import_string
+
+from apps.core.errors import Problem, problem
+from apps.core.http import problem_response
+from apps.core.ids import new_id
+
+log = structlog.get_logger(__name__)
+GetResponse = Callable[[HttpRequest], HttpResponse]
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestIdMiddleware:
+    """Takes over a well-formed X-Request-ID or makes one; it stands in every answer, error and audit event."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        sent = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = sent if REQUEST_ID.fullmatch(sent) else new_id().hex
+        request.request_id = request_id  # type: ignore[attr-defined]
+        response = self.get_response(request)
+        response.headers["X-Request-ID"] = request_id
+        return response
+
+
+class HarnessMiddleware:
+    """Answers harness routes at once: a view marked by `harness_view` needs nothing of what stands further in."""
+
+    PREFIXES = ("/api/v1/resolve", "/api/v1/telemetry/", "/api/v1/heartbeat", "/healthz")
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(self.PREFIXES):
+            return self.get_response(request)
+        try:
+            match = resolve(request.path_info)
+        except Resolver404:
+            return problem_response(problem("not_found", "There is no such route."), request)
+        request.resolver_match = match
+        try:
+            response: HttpResponse = match.func(request, *match.args, **match.kwargs)
+        except Problem as error:
+            return problem_response(error, request)
+        except Exception:
+            log.exception("harness.failed", path=request.path_info, request_id=request.request_id)  # type: ignore[attr-defined]
+            return problem_response(problem("error", "The request failed; its request_id is in our log."), request)
+        return response
+
+
+class AdminContextMiddleware:
+    """In the admin every request of a signed-in person has a context in one tenant, and is one transaction."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.context_for = import_string("apps.identity.sessions.context_for_session")
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith("/admin/") or not request.user.is_authenticated:
+            return self.get_response(request)
+        ctx = self.context_for(request)
+        request.ctx = ctx  # type: ignore[attr-defined]
+        with ctx.transaction():
+            response = self.get_response(request)
+            if response.status_code >= 500:
+                transaction.set_rollback(True)
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """A refusal in the admin is a sentence on the page one came from."""
+        if not isinstance(exception, Problem) or not request.path_info.startswith("/admin/"):
+            return None
+        messages.error(request, exception.detail)
+        for found in exception.errors[:10]:
+            messages.error(request, f"{found.pointer}: {found.detail}" if found.pointer else found.detail)
+        referer = request.META.get("HTTP_REFERER", "")
+        inside = referer.startswith(f"{request.scheme}://{request.get_host()}/admin/")
+        return redirect(referer if inside and request.method == "POST" else "admin:index")

@@ -1,0 +1,83 @@
+"""The admin's sidebar and the tenant switch. Rooms add their links here by name, since core stands below them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse, reverse_lazy
+from django.utils.http import urlencode
+
+
+def _link(title: str, icon: str, model: str) -> dict[str, Any]:
+    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": "Packs",
+            "separator": True,
+            "items": [
+                _link("Packs", "inventory_2", "packs_pack"),
+                _link("Layers", "layers", "packs_layer"),
+                _link("Versions", "history", "packs_packversion"),
+                _link("Subscriptions", "bookmark", "packs_subscription"),
+            ],
+        },
+        {
+            "title": "Decisions",
+            "separator": True,
+            "items": [
+                _link("Promotions", "rocket_launch", "promotions_promotion"),
+                _link("Approvals", "how_to_reg", "promotions_approval"),
+                _link("Decisions", "gavel", "promotions_decision"),
+            ],
+        },
+        {
+            "title": "Evaluation",
+            "separator": True,
+            "items": [
+                _link("Evaluation sets", "checklist", "evals_evalset"),
+                _link("Cases", "quiz", "evals_evalcase"),
+                _link("Evaluation runs", "science", "evals_evalrun"),
+                _link("Results", "grading", "evals_evalresult"),
+            ],
+        },
+        {
+            "title": "Telemetry",
+            "separator": True,
+            "items": [
+                _link("Runs", "monitoring", "telemetry_run"),
+                _link("Events", "timeline", "telemetry_event"),
+                _link("Producers", "sensors", "telemetry_producer"),
+            ],
+        },
+        {
+            "title": "Organisation",
+            "separator": True,
+            "items": [
+                _link("Agents", "smart_toy", "identity_agent"),
+                _link("Teams", "groups", "identity_team"),
+                _link("Members", "badge", "identity_membership"),
+                _link("Agent tokens", "key", "identity_agenttoken"),
+                _link("Personal tokens", "vpn_key", "identity_apitoken"),
+                _link("Tenants", "domain", "identity_tenant"),
+                _link("Organisations", "corporate_fare", "identity_organisation"),
+                _link("Audit log", "receipt_long", "audit_event"),
+            ],
+        },
+    ]
+
+
+def tenants(request: HttpRequest) -> list[dict[str, Any]]:
+    """The tenants a person may work in; the present one is marked."""
+    present = getattr(request, "tenant", None)
+    return [
+        {
+            "title": f"{tenant.name}{' (here)' if present and tenant.pk == present.pk else ''}",
+            "icon": "check" if present and tenant.pk == present.pk else "domain",
+            "link": f"{reverse('choose_tenant')}?{urlencode({'tenant': tenant.pk})}",
+        }
+        for tenant in getattr(request, "tenants", [])
+    ]

@@ -1,0 +1,161 @@
+"""Evaluation sets, runs of a version over a set, leases of cases, and results."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from apps.core.models import TenantOwned
+from apps.identity.models import slug_validator
+
+
+class Split(models.TextChoices):
+    TRAIN = "train"
+    VALIDATION = "validation"
+
+
+class Runner(models.TextChoices):
+    HARNESS = "harness"
+    REPLAY = "replay"
+
+
+class EvalRunState(models.TextChoices):
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class EvalSet(TenantOwned):
+    """Cases for one pack."""
+
+    pack = models.ForeignKey("packs.Pack", on_delete=models.PROTECT, related_name="eval_sets")
+    slug = models.CharField(max_length=63, validators=[slug_validator])
+    title = models.CharField(max_length=200)
+    description = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    SHARED = True
+
+    class Meta:
+        ordering = ["slug"]
+        constraints = [models.UniqueConstraint(fields=["tenant", "slug"], name="evals_set_slug")]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class EvalCase(TenantOwned):
+    eval_set = models.ForeignKey(EvalSet, on_delete=models.PROTECT, related_name="cases")
+    number = models.PositiveIntegerField()
+    input = models.TextField()
+    expected = models.JSONField(default=dict, blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    task_type = models.CharField(max_length=100, blank=True)
+    split = models.CharField(max_length=10, choices=Split.choices, default=Split.VALIDATION)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    SHARED = True
+
+    class Meta:
+        ordering = ["eval_set", "number"]
+        verbose_name = "case"
+        constraints = [
+            models.UniqueConstraint(fields=["eval_set", "number"], name="evals_case_number"),
+            models.CheckConstraint(condition=Q(split__in=Split.values), name="evals_case_split"),
+        ]
+
+    def __str__(self) -> str:
+        return f"case {self.number}"
+
+
+class EvalRun(TenantOwned):
+    """A version (or, as the baseline, the chain without its layer) answers every validation case `repeats` times.
+
+    `prefix_digest` is the effective digest of the chain cut after the layer: what a lease resolves, and what the evidence counts for.
+    """
+
+    layer = models.ForeignKey("packs.Layer", on_delete=models.PROTECT, related_name="eval_runs")
+    # Null: the effective pack without this layer.
+    version = models.ForeignKey("packs.PackVersion", on_delete=models.PROTECT, null=True, blank=True, related_name="eval_runs")
+    eval_set = models.ForeignKey(EvalSet, on_delete=models.PROTECT, related_name="runs")
+    runner = models.CharField(max_length=10, choices=Runner.choices, default=Runner.HARNESS)
+    repeats = models.PositiveSmallIntegerField(default=3)
+    state = models.CharField(max_length=10, choices=EvalRunState.choices, default=EvalRunState.PENDING)
+    prefix_digest = models.CharField(max_length=71)
+    # Checks that both arms are scored with.
+    rubric = models.JSONField(default=list)
+    total = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    created_by = models.ForeignKey("identity.User", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    SHARED = True
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name = "evaluation run"
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=EvalRunState.values), name="evals_run_state"),
+            models.CheckConstraint(condition=Q(runner__in=Runner.values), name="evals_run_runner"),
+            models.CheckConstraint(condition=Q(repeats__range=(1, 9)), name="evals_run_repeats"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.version or 'baseline'} on {self.eval_set}"
+
+
+class EvalItem(TenantOwned):
+    """One case, one repeat: leased to an agent until a time, then answered."""
+
+    eval_run = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="items")
+    case = models.ForeignKey(EvalCase, on_delete=models.PROTECT, related_name="+")
+    repeat = models.PositiveSmallIntegerField()
+    lease_id = models.UUIDField(null=True, blank=True)
+    leased_to = models.ForeignKey("identity.Agent", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    leased_until = models.DateTimeField(null=True, blank=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["eval_run", "case", "repeat"], name="evals_item_once")]
+        indexes = [models.Index(fields=["eval_run", "leased_until"], condition=Q(answered_at__isnull=True), name="evals_item_open")]
+
+    def __str__(self) -> str:
+        return f"{self.case} repeat {self.repeat}"
+
+
+class EvalResult(TenantOwned):
+    """The scored answer to one item. Append-only."""
+
+    eval_run = models.ForeignKey(EvalRun, on_delete=models.PROTECT, related_name="results")
+    item = models.OneToOneField(EvalItem, on_delete=models.PROTECT, related_name="result")
+    case = models.ForeignKey(EvalCase, on_delete=models.PROTECT, related_name="results")
+    repeat = models.PositiveSmallIntegerField()
+    run_id = models.CharField(max_length=200, blank=True)
+    agent = models.ForeignKey("identity.Agent", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    output = models.TextField()
+    latency_ms = models.BigIntegerField(null=True)
+    cost_micros = models.BigIntegerField(null=True)
+    tokens_in = models.BigIntegerField(null=True)
+    tokens_out = models.BigIntegerField(null=True)
+    # Hundredths of a point, 0..10000.
+    deterministic_score = models.PositiveIntegerField()
+    llm_judge_score = models.PositiveIntegerField(null=True, blank=True)
+    voice_score = models.PositiveIntegerField(null=True, blank=True)
+    safety_regression = models.BooleanField(default=False)
+    format_regression = models.BooleanField(default=False)
+    comments = models.TextField(blank=True)
+    # Check id -> {passed, score, detail}.
+    detail = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    SHARED = True
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name = "result"
+        constraints = [models.CheckConstraint(condition=Q(deterministic_score__lte=10000), name="evals_result_score")]
+
+    def __str__(self) -> str:
+        return f"{self.deterministic_score / 100:.1f}"

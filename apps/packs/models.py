@@ -1,0 +1,153 @@
+"""Packs, their layers and immutable versions, and who subscribes to what."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from apps.core.models import TenantOwned
+from apps.identity.models import slug_validator
+
+
+class PackKind(models.TextChoices):
+    DOMAIN = "domain"
+    POLICY = "policy"
+
+
+class ScopeKind(models.TextChoices):
+    GLOBAL = "global"
+    SEGMENT = "segment"
+    DOMAIN = "domain"
+    TENANT = "tenant"
+    TEAM = "team"
+    AGENT = "agent"
+    USER = "user"
+
+
+class VersionStatus(models.TextChoices):
+    DRAFT = "draft"
+    CHALLENGER = "challenger"
+    CHAMPION = "champion"
+    ARCHIVED = "archived"
+
+
+class AuthorKind(models.TextChoices):
+    HUMAN = "human"
+    OPTIMIZER = "optimizer"
+    HARNESS = "harness"
+    IMPORT = "import"
+
+
+class Pack(TenantOwned):
+    """`tenant` is the owner; the tenant `platform` owns the shared library."""
+
+    slug = models.CharField(max_length=63, validators=[slug_validator])
+    kind = models.CharField(max_length=10, choices=PackKind.choices, default=PackKind.DOMAIN)
+    domain = models.CharField(max_length=63, blank=True, validators=[slug_validator])
+    title = models.CharField(max_length=200)
+    description = models.TextField(blank=True)
+    # A listed shared pack stands in the marketplace; an unlisted one is found by its slug.
+    visibility = models.CharField(max_length=10, choices=[("listed", "listed"), ("unlisted", "unlisted")], default="listed")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    SHARED = True
+
+    class Meta:
+        ordering = ["slug"]
+        constraints = [
+            # Against the shared library a trigger holds it (0002).
+            models.UniqueConstraint(fields=["tenant", "slug"], name="packs_pack_slug"),
+            models.CheckConstraint(condition=Q(kind__in=PackKind.values), name="packs_pack_kind"),
+            models.CheckConstraint(condition=Q(kind="policy") | ~Q(domain=""), name="packs_pack_domain_named"),
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Layer(TenantOwned):
+    """One pack at one scope. `tenant` owns the layer: platform above tenant scope, else the scope's tenant."""
+
+    pack = models.ForeignKey(Pack, on_delete=models.PROTECT, related_name="layers")
+    scope_type = models.CharField(max_length=10, choices=ScopeKind.choices)
+    # The scope as `domain.md` writes it, e.g. `agent:acme/helpdesk-1`.
+    scope = models.CharField(max_length=300)
+    team = models.ForeignKey("identity.Team", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    agent = models.ForeignKey("identity.Agent", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    # Composite foreign key (id, champion) -> version (layer, id) in 0002.
+    champion = models.ForeignKey(
+        "PackVersion", on_delete=models.PROTECT, null=True, blank=True, related_name="champion_of", db_constraint=False
+    )
+    rollout_id = models.UUIDField(null=True, blank=True)
+    challenger = models.ForeignKey(
+        "PackVersion", on_delete=models.PROTECT, null=True, blank=True, related_name="challenger_of", db_constraint=False
+    )
+    share = models.PositiveSmallIntegerField(null=True, blank=True)
+    salt = models.CharField(max_length=32, blank=True)
+    # The decision that suspended the layer; promotions stands above packs, so no foreign key of Django's.
+    suspended_by = models.UUIDField(null=True, blank=True)
+    # Set by resolve when it had to skip the layer.
+    flagged_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    SHARED = True
+    TEAM_PATH = "team_id"
+
+    class Meta:
+        ordering = ["pack__slug", "scope"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "pack", "scope"], name="packs_layer_once"),
+            models.CheckConstraint(condition=Q(scope_type__in=ScopeKind.values), name="packs_layer_scope_type"),
+            models.CheckConstraint(condition=Q(share__isnull=True) | Q(share__range=(0, 100)), name="packs_layer_share"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.pack.slug} at {self.scope}"
+
+
+class PackVersion(TenantOwned):
+    """Immutable: content, digest and number never change and rows are never deleted (grants and triggers, 0002)."""
+
+    layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    content = models.JSONField()
+    canonical = models.BinaryField()
+    digest = models.CharField(max_length=71)
+    parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
+    author_kind = models.CharField(max_length=10, choices=AuthorKind.choices, default=AuthorKind.HUMAN)
+    notes = models.TextField(blank=True)
+    created_by = models.ForeignKey("identity.User", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    status = models.CharField(max_length=10, choices=VersionStatus.choices, default=VersionStatus.DRAFT)
+    archived_reason = models.CharField(max_length=40, blank=True)
+    quarantined_at = models.DateTimeField(null=True, blank=True)
+
+    SHARED = True
+    TEAM_PATH = "layer__team_id"
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name = "version"
+        constraints = [
+            models.UniqueConstraint(fields=["layer", "number"], name="packs_version_number"),
+            models.UniqueConstraint(fields=["layer"], condition=Q(status="champion"), name="packs_version_one_champion"),
+            models.CheckConstraint(condition=Q(status__in=VersionStatus.values), name="packs_version_status"),
+            models.CheckConstraint(condition=Q(author_kind__in=AuthorKind.values), name="packs_version_author_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return f"version {self.number}"
+
+
+class Subscription(TenantOwned):
+    """A tenant resolves a shared pack only when subscribed; it follows the shared champion or pins a shared version."""
+
+    pack = models.ForeignKey(Pack, on_delete=models.PROTECT, related_name="subscriptions")
+    pinned = models.ForeignKey(PackVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "pack"], name="packs_subscription_once")]
+
+    def __str__(self) -> str:
+        return f"{self.tenant} to {self.pack}"

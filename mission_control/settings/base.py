@@ -1,0 +1,184 @@
+"""Settings shared by every environment. Every name read from the environment stands in `.env.example`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.urls import reverse_lazy
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+
+
+def env(name: str, default: str = "") -> str:
+    return os.environ.get(name, default)
+
+
+def database(url: str) -> dict[str, Any]:
+    """A `postgresql://user:password@host:port/name?options` URL as a Django database; a host may be a percent-encoded socket folder."""
+    parts = urlsplit(url)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/"),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"application_name": "mission_control"},
+    }
+
+
+DATABASE_URL = env("DATABASE_URL", "postgresql:///mission_control")
+DATABASE_OWNER_URL = env("DATABASE_OWNER_URL", "postgresql:///mission_control")
+REDIS_URL = env("REDIS_URL", "redis://127.0.0.1:6379/0")
+
+DATABASES = {"default": database(DATABASE_URL), "owner": database(DATABASE_OWNER_URL)}
+# The owner is another login to the same database, for migrations and maintenance only.
+DATABASES["owner"]["TEST"] = {"MIRROR": "default"}
+DATABASES["owner"]["CONN_MAX_AGE"] = 0
+
+SECRET_KEY = env("SECRET_KEY")
+DEBUG = env("DEBUG") == "1"
+ALLOWED_HOSTS = [host for host in env("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if host]
+CSRF_TRUSTED_ORIGINS = [origin for origin in env("CSRF_TRUSTED_ORIGINS").split(",") if origin]
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "django_filters",
+    "django_celery_beat",
+    "apps.core",
+    "apps.audit",
+    "apps.identity",
+    "apps.packs",
+    "apps.telemetry",
+    "apps.evals",
+    "apps.promotions",
+    "apps.demo",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "apps.core.middleware.RequestIdMiddleware",
+    # Harness routes end here: they carry a token, and need neither session nor CSRF nor messages.
+    "apps.core.middleware.HarnessMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "apps.core.middleware.AdminContextMiddleware",
+]
+
+ROOT_URLCONF = "mission_control.urls"
+WSGI_APPLICATION = "mission_control.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_USER_MODEL = "identity.User"
+AUTHENTICATION_BACKENDS = ["apps.identity.backends.RoleBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = reverse_lazy("admin:login")
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+LOCALE_PATHS = [BASE_DIR / "locale"]
+
+STATIC_URL = "static/"
+STATIC_ROOT = Path(env("STATIC_ROOT") or BASE_DIR / "staticfiles")
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# Files are served from the apps when nothing was collected, so that a clone works without `collectstatic`.
+WHITENOISE_USE_FINDERS = True
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "apps.identity.api.authentication.TokenAuthentication",
+        "apps.identity.api.authentication.BrowserSessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_SCHEMA_CLASS": "apps.core.api.schema.Schema",
+    "DEFAULT_PAGINATION_CLASS": "apps.core.api.paging.CreatedCursorPagination",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["apps.core.api.parsers.StrictJSONParser"],
+    "EXCEPTION_HANDLER": "apps.core.api.exceptions.handle",
+    "PAGE_SIZE": 50,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Mission Control",
+    "DESCRIPTION": "The control plane for the prompts, context and policies that AI agents run on.",
+    "VERSION": "1",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Mission Control",
+    "SITE_HEADER": "Mission Control",
+    "SITE_SUBHEADER": "Prompts, context and policies",
+    "SITE_SYMBOL": "rocket_launch",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "apps.core.navigation.sidebar"},
+    "SITE_DROPDOWN": "apps.core.navigation.tenants",
+}
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_TIMEZONE = "UTC"
+
+# Seconds for which a process may serve from its caches without having heard from the database.
+CACHE_STALENESS_S = 1.0
+CACHE_POLL_S = 0.5
+# False where a test drives the generations itself.
+CACHE_WATCHER = True
+# What a harness is told to keep a resolved pack for, in seconds.
+RESOLVE_TTL_S = int(env("RESOLVE_TTL_S", "60"))
+
+GRANTS_MODULE = "mission_control.grants"
+
+# Bearer token for /metrics; without one the page does not exist.
+METRICS_TOKEN = env("METRICS_TOKEN")
+
+LOGGING_CONFIG = None
+LOG_LEVEL = env("LOG_LEVEL", "INFO")

@@ -1,0 +1,12 @@
+"""Tests: the embedded services that `tests/conftest.py` started."""
+
+import os
+
+os.environ.setdefault("SECRET_KEY", "tests-only")
+
+from .base import *  # noqa: E402,F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+CACHE_WATCHER = False
+# Every read asks: tests see each change at once.
+CACHE_STALENESS_S = -1.0
