@@ -5,7 +5,6 @@ Immutable columns have no UPDATE grant; governed tables have no DELETE and no TR
 
 READ = "SELECT"
 APPEND = "SELECT, INSERT"
-KEEP = "SELECT, INSERT, UPDATE"
 ALL = "SELECT, INSERT, UPDATE, DELETE"
 
 
@@ -13,6 +12,14 @@ def columns(*names: str) -> str:
     """Read, insert, and update of these columns only."""
     return f"SELECT, INSERT, UPDATE ({', '.join(names)})"
 
+
+# What a later delivery may add to a run that is not final.
+RUN_COMPLETED = (
+    *("final", "user_ref", "pack", "pack_version", "effective_digest", "arm", "rollout", "task_type", "root_task_id", "task_id", "tier", "actor"),
+    *("provider", "model_id", "persona", "skill", "mcp_servers", "adapter_kind", "status", "started_at", "ended_at", "latency_ms", "tokens_in"),
+    *("tokens_out", "token_delta", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost_micros", "success", "error_code", "retries"),
+    *("format_passed", "approval_passed", "safety_flags", "checks", "input", "output", "metadata", "flags", "redactions"),
+)
 
 GRANTS: dict[str, str] = {
     # Django's own
@@ -51,25 +58,39 @@ GRANTS: dict[str, str] = {
     "packs_pack": columns("title", "description", "visibility"),
     "packs_layer": columns("champion_id", "rollout_id", "challenger_id", "share", "salt", "suspended_by", "flagged_at"),
     "packs_packversion": columns("status", "archived_reason", "quarantined_at"),
+    "packs_pointerchange": APPEND,
+    "packs_servedpack": APPEND,
     "packs_subscription": columns("pinned_id") + ", DELETE",
     # Evals
     "evals_evalset": columns("title", "description"),
     "evals_evalcase": APPEND,
-    "evals_evalrun": columns("state", "total", "done", "completed_at"),
+    "evals_evalrun": columns("state", "done", "completed_at", "failure"),
     "evals_evalitem": columns("lease_id", "leased_to_id", "leased_until", "answered_at"),
     "evals_evalresult": APPEND,
     # Promotions
     "promotions_promotion": columns(
-        "champion_id", "state", "forced", "risk_level", "risk_reasons", "thresholds", "verdict", "binding", "blast", "evaluated_at", "closed_at"
+        "champion_id",
+        "state",
+        "forced",
+        "risk_level",
+        "risk_reasons",
+        "thresholds",
+        "verdict",
+        "binding",
+        "blast",
+        "evaluated_at",
+        "closed_at",
     ),
     "promotions_approval": columns("voided_at", "voided_reason"),
     "promotions_decision": APPEND,
     # Telemetry
-    "telemetry_run": KEEP,
+    "telemetry_run": columns(*RUN_COMPLETED),
     "telemetry_event": APPEND,
-    "telemetry_runstaging": "SELECT, INSERT, DELETE",
-    "telemetry_eventstaging": "SELECT, INSERT, DELETE",
-    "telemetry_ledger": "SELECT, INSERT, UPDATE (final, body_hash)",
+    "telemetry_ledger": columns("final", "hashes"),
     "telemetry_runscore": APPEND,
-    "telemetry_producer": columns("ranges", "last_seq", "last_seen_at"),
+    # The update is for FOR UPDATE alone.
+    "telemetry_unscoredbatch": columns("created_at") + ", DELETE",
+    "telemetry_producer": columns(
+        "ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"
+    ),
 }

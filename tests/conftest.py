@@ -164,3 +164,12 @@ def _drop(name: str) -> None:
             )
     with _maintenance() as connection:
         connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process() -> None:
+    """Each test begins as a process that remembers nothing: a rolled-back test takes its generations back."""
+    from apps.core.generations import watcher
+
+    watcher.seen = -1
+    watcher.forget()

@@ -7,8 +7,14 @@ from typing import Any
 from uuid import UUID
 
 from apps.core.context import ActionContext, Actor, RoleGrant, system_context
+from apps.evals.models import EvalSet
+from apps.evals.services.cases import add_cases, create_eval_set
 from apps.identity.models import Agent, AgentToken, ApiToken, Membership, Organisation, Team, Tenant, User
 from apps.identity.tokens import new_secret
+from apps.packs.models import Pack, PackVersion, Subscription
+from apps.packs.services.layers import locked_layer, set_champion
+from apps.packs.services.packs import create_pack, subscribe
+from apps.packs.services.versions import create_version
 
 _numbers = count(1)
 
@@ -61,3 +67,47 @@ def system(tenant_id: UUID) -> ActionContext:
 def bearer(token: str) -> dict[str, str]:
     """Headers for Django's test client."""
     return {"Authorization": f"Bearer {token}"}
+
+
+def content(text: str = "You answer questions of staff.", **blocks: Any) -> dict[str, Any]:
+    """A small, valid content of a domain pack."""
+    return {"sections": {"role": {"text": text, "order": 10, "file": "AGENTS", "mode": "append"}}, **blocks}
+
+
+def version(tenant: Tenant, pack: str, scope: str, body: dict[str, Any] | None = None, **fields: Any) -> PackVersion:
+    """A draft, written by the system."""
+    return create_version(ctx=system(tenant.pk), pack_slug=pack, scope=scope, content=body if body is not None else content(), **fields)
+
+
+def champion(tenant: Tenant, pack: str, scope: str, body: dict[str, Any] | None = None) -> PackVersion:
+    """A version that is live, put there without the gate."""
+    made = version(tenant, pack, scope, body)
+    ctx = system(tenant.pk)
+    with ctx.transaction():
+        set_champion(ctx, locked_layer(made.layer_id), made, archived_reason="replaced")
+    made.refresh_from_db()
+    return made
+
+
+def platform() -> Tenant:
+    return Tenant.objects.get(slug="platform")
+
+
+def own_pack(tenant: Tenant, slug: str = "", *, kind: str = "domain", domain: str = "hr-ops") -> Pack:
+    """A pack of the tenant's own (or, for platform, of the shared library), with nothing live."""
+    slug = slug or f"pack-{next(_numbers)}"
+    return create_pack(ctx=system(tenant.pk), slug=slug, kind=kind, title=slug.title(), domain=domain if kind == "domain" else "")
+
+
+def subscription(tenant: Tenant, pack: Pack, pinned: PackVersion | None = None) -> Subscription:
+    return subscribe(ctx=system(tenant.pk), pack_slug=pack.slug, pinned_version_id=pinned.pk if pinned else None)
+
+
+def eval_set(tenant: Tenant, pack: Pack, cases: int | list[dict[str, Any]] = 3) -> EvalSet:
+    """A set of validation cases: as given, or so many questions whose answer holds `fact <n>`."""
+    made = create_eval_set(ctx=system(tenant.pk), pack=pack.slug, slug=f"set-{next(_numbers)}", title="Questions")
+    if isinstance(cases, int):
+        cases = [{"input": f"question {n}", "expected": {"contains": [f"fact {n}"]}} for n in range(1, cases + 1)]
+    if cases:
+        add_cases(ctx=system(tenant.pk), eval_set_id=made.pk, cases=cases)
+    return made

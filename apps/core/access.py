@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
 
 from django.db.models import Model, Q
 
@@ -50,8 +51,25 @@ def register_answer(answer: Answer) -> Answer:
     return answer
 
 
+class Demand(Protocol):
+    """Raises Problem `not_found` or `permission_denied` unless `ctx` may do `action` on an object of this tenant and team."""
+
+    def __call__(self, ctx: ActionContext, action: Action, *, tenant_id: UUID, team_id: UUID | None = None) -> None: ...
+
+
+_demand: list[Demand] = []
+
+
+def register_demand(demand: Demand) -> Demand:
+    _demand[:] = [demand]
+    return demand
+
+
+def demand(ctx: ActionContext, action: Action) -> None:
+    """`require` in the context's own tenant, for rooms that stand below identity."""
+    _demand[0](ctx, action, tenant_id=ctx.tenant_id)
+
+
 def restriction(ctx: ActionContext, action: Action, model: type[Model]) -> Q:
     """The rows of `model` on which `ctx` may do `action`, as a filter."""
     return _answer[0](ctx, action, model)
-
-

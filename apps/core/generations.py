@@ -56,14 +56,17 @@ class Watcher:
     def __init__(self) -> None:
         self.seen = -1
         self.heard = float("-inf")
+        self._forgotten = float("-inf")
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def apply(self, put_at: float, floor: int, rows: list[tuple[int, str, UUID]]) -> None:
-        """Applies what a question brought. `floor` is the oldest generation still stored minus one: past it all must go."""
+    def apply(self, put_at: float, last: int, floor: int, rows: list[tuple[int, str, UUID]]) -> None:
+        """Applies what a question brought. `last` is the newest generation and `floor` the oldest one still stored, minus one: a process
+        that has missed some, or that knows more than a restored database, drops everything."""
         with self._lock:
-            if self.seen < floor:
+            if self.seen < floor or self.seen > last:
+                self.seen = -1
                 for topic in Topic:
                     for invalidate in _invalidators[topic]:
                         invalidate(None)
@@ -72,7 +75,8 @@ class Watcher:
                     for invalidate in _invalidators[Topic(topic_name)]:
                         invalidate(tenant_id)
             self.seen = max(self.seen, floor, rows[-1][0] if rows else -1)
-            self.heard = max(self.heard, put_at)
+            if put_at >= self._forgotten:
+                self.heard = max(self.heard, put_at)
 
     QUESTION = (
         "SELECT c.value, (SELECT coalesce(min(generation) - 1, c.value) FROM core_change), g.generation, g.topic, g.tenant_id "
@@ -81,7 +85,8 @@ class Watcher:
 
     def take(self, put_at: float, answer: list[tuple[int, int, int | None, str, UUID]]) -> None:
         rows = [(generation, topic, tenant) for _, _, generation, topic, tenant in answer if generation is not None]
-        self.apply(put_at, answer[0][1] if answer else 0, rows)
+        last, floor = answer[0][:2]
+        self.apply(put_at, last, floor, rows)
 
     def fresh(self) -> None:
         """Called before a cached answer is used. Cheap while the watcher is alive; else asks the database on this connection."""
@@ -94,8 +99,10 @@ class Watcher:
             self.take(put_at, cursor.fetchall())
 
     def forget(self) -> None:
-        """The next reader asks the database."""
-        self.heard = float("-inf")
+        """The next reader asks the database; the answer to a question that is under way does not count."""
+        with self._lock:
+            self._forgotten = time.monotonic()
+            self.heard = float("-inf")
 
     def ensure_running(self) -> None:
         with self._lock:

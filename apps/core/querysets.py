@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from django.db import models
+from django.core.exceptions import ValidationError
+from django.db import DataError, models
 
 from apps.core.access import Action, restriction
 from apps.core.errors import problem
@@ -22,7 +23,7 @@ class RestrictedQuerySet(models.QuerySet[Any]):
         """The one row, or Problem `not_found`: what is invisible does not exist."""
         try:
             return self.restrict(ctx, Action.VIEW).get(**lookup)
-        except (self.model.DoesNotExist, ValueError):
+        except (self.model.DoesNotExist, ValueError, ValidationError, DataError):
             raise problem("not_found", f"There is no such {self.model._meta.verbose_name}.") from None
 
 

@@ -6,8 +6,8 @@ version nor its digest, nor what a case expects: what isn't in the text it doesn
 from a hash of (seed, message), so the same seed gives both arms of a comparison the same luck.
 
 For the fleet: `answer(content, rendered, case_input, seed=…)` serves live runs and evaluation leases alike. `case_input` is the `input` of a
-case: {"message": text, "task_type": …, "labels": [...], "tool_results": {tool: text}}; use the case and the repeat as seed. Live traffic
-can be drawn from the inputs of the train cases.
+case: the message, and on lines of their own `[tool x] what x answers when it is called` and `[labels] ui`. Use case and repeat as seed, so
+that both arms of a comparison have the same luck; live inputs come from `catalogue.live_inputs`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from typing import Any
 
 from apps.demo.domain.reading import Field, Reading, Rule, read
 from apps.demo.domain.retrieval import Fact, all_stems, rank, stems
+from apps.packs.domain.names import DEFAULT_RISK, LEVELS, closest, covers
 
-SLIP_PERCENT = 14  # how often the agent takes the second best fact
-SLIP_PERCENT_CHECKED = 3  # the same when the pack tells it to check itself first
+SLIP_PERCENT = 31  # how often the agent takes the second best fact
+SLIP_PERCENT_CHECKED = 8  # the same when the pack tells it to check itself first
 UNKNOWN = "I don't have that in my instructions, so I would rather not guess."
 FILLER = (
     "Thank you for reaching out about this, it is a question that comes up often and there are several ways to look at it. "
@@ -38,6 +39,7 @@ _IDENTIFIER = re.compile(
     r"|\+\d[\d ()-]{7,}\d"
     r"|\b\d{4}[ -]\d{4}[ -]\d{4}[ -]\d{4}\b"
 )
+_TOOL_LINE = re.compile(r"^\[tool ([\w.]+)\] (.*)$")
 # micro-dollars per 1,000 tokens in and out, microseconds per token out: rounded list prices, only their order matters here
 _MODELS: dict[str, tuple[int, int, int]] = {
     "anthropic/claude-sonnet-4-5": (3_000, 15_000, 12_000),
@@ -46,8 +48,7 @@ _MODELS: dict[str, tuple[int, int, int]] = {
     "openai/gpt-5-mini": (250, 2_000, 8_000),
 }
 _DEFAULT_MODEL = (1_000, 5_000, 10_000)
-_LEVELS = {"A0": 0, "A1": 1, "A2": 2, "A3": 3}
-_RISKS = {"low": 1, "medium": 2, "high": 3}
+_NEEDS = {"low": 1, "medium": 2, "high": 3}  # the autonomy that a tool of this risk needs
 # which tools stand for which online check of the domain `engineering` (`domain.md` 5)
 _DELIVERY_CHECKS = {"pr_created": "repo.open_pull_request", "ci_passed": "ci.run_checks", "human_reviewed": "repo.request_review"}
 
@@ -86,6 +87,27 @@ class _Found:
     asked: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the agent was given: the message it reads, what its tools would answer, labels of the task."""
+
+    message: str
+    tool_results: tuple[tuple[str, str], ...]
+    labels: tuple[str, ...]
+
+
+def _given(case_input: str) -> _Given:
+    message, results, labels = [], [], []
+    for line in case_input.splitlines():
+        if match := _TOOL_LINE.match(line):
+            results.append((match[1], match[2]))
+        elif line.startswith("[labels] "):
+            labels += [label.strip() for label in line.removeprefix("[labels] ").split(",")]
+        else:
+            message.append(line)
+    return _Given("\n".join(message), tuple(results), tuple(labels))
+
+
 def chance(seed: str, *parts: str) -> int:
     """A number 0..9999, the same for the same arguments on every machine."""
     return int.from_bytes(hashlib.sha256("\x1f".join((seed, *parts)).encode()).digest()[:8], "big") % 10_000
@@ -105,23 +127,18 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _named(tool: str, names: Sequence[str]) -> bool:
-    return any(tool == name or (name.endswith(".*") and tool.startswith(name[:-1])) for name in names)
-
-
 def decide_tool(content: Mapping[str, Any], tool: str) -> str:
     """`call`, `ask` or `refuse`: what the effective pack lets the agent do with a tool (`domain.md` 3, permitted and autonomy)."""
     tools, autonomy = _mapping(content.get("tools")), _mapping(content.get("autonomy"))
     allow = tools.get("allow")
-    if (allow is not None and not _named(tool, allow)) or _named(tool, tools.get("deny") or ()):
+    if (allow is not None and not covers(allow, tool)) or covers(tools.get("deny") or (), tool):
         return "refuse"
-    risks = _mapping(tools.get("risk"))
-    risk = max((_RISKS[level] for name, level in risks.items() if _named(tool, (name,))), default=_RISKS["medium"])
-    overrides = _mapping(autonomy.get("tools"))
-    ceiling = min([_LEVELS.get(str(autonomy.get("ceiling") or "A3"), 3), *(_LEVELS[v] for k, v in overrides.items() if _named(tool, (k,)))])
+    risk = _NEEDS[closest(_mapping(tools.get("risk")), tool) or DEFAULT_RISK]
+    own = closest(_mapping(autonomy.get("tools")), tool)
+    ceiling = min(LEVELS.index(level) for level in (autonomy.get("ceiling") or LEVELS[-1], own or LEVELS[-1]))
     if ceiling < risk:
         return "refuse"
-    return "ask" if risk > 1 or _named(tool, tools.get("ask") or ()) else "call"
+    return "ask" if risk > 1 or covers(tools.get("ask") or (), tool) else "call"
 
 
 def _questions_in(message: str, reading: Reading) -> list[str]:
@@ -157,9 +174,9 @@ def _cut(text: str, max_words: int | None) -> str:
     return text if max_words is None or len(words) <= max_words else " ".join(words[:max_words]) + " …"
 
 
-def _think(content: Mapping[str, Any], reading: Reading, case_input: Mapping[str, Any], seed: str) -> tuple[_Found, bool, tuple[str, ...]]:
+def _think(content: Mapping[str, Any], reading: Reading, given: _Given, seed: str) -> tuple[_Found, bool, tuple[str, ...]]:
     """(what it found, whether it went well, tools it was not permitted)."""
-    message = str(case_input.get("message") or "")
+    message = given.message
     words = all_stems(message)
     identifiers = _IDENTIFIER.findall(message)
     clean = _IDENTIFIER.sub("[removed]", message) if reading.masks else message
@@ -176,7 +193,7 @@ def _think(content: Mapping[str, Any], reading: Reading, case_input: Mapping[str
     wanted = list(dict.fromkeys(rule.value for rule in reading.tools if rule.applies(words)))
     decided = {tool: decide_tool(content, tool) for tool in wanted}
     called, asked, refused = (tuple(t for t in wanted if decided[t] == what) for what in ("call", "ask", "refuse"))
-    results = [str(text) for tool, text in _mapping(case_input.get("tool_results")).items() if tool in called]
+    results = [text for tool, text in given.tool_results if tool in called]
     facts, well = _look_up(message, reading, seed)
     questions = tuple(rule.value for rule in reading.questions if rule.applies(words))
     procedures = rank(reading.procedures, stems(message))[:1]
@@ -262,23 +279,21 @@ def _delivery_checks(reading: Reading, found: _Found, labels: Sequence[str], wel
     return checks
 
 
-def answer(content: Mapping[str, Any], rendered: Mapping[str, str] | None, case_input: Mapping[str, Any] | str, *, seed: str) -> Answer:
+def answer(content: Mapping[str, Any], rendered: Mapping[str, str] | None, case_input: str, *, seed: str) -> Answer:
     """One run on the effective `content` and the `rendered` files of resolve (their length is what the prompt costs; without them the
     sections' texts count). Pure: the same arguments give the same answer anywhere."""
-    given = {"message": case_input} if isinstance(case_input, str) else case_input
+    given = _given(case_input)
     sections = _mapping(content.get("sections"))
     reading = _read(tuple((name, int(section.get("order") or 0), str(section.get("text") or "")) for name, section in sorted(sections.items())))
     found, well, refused = _think(content, reading, given, seed)
     output = _write(found, reading)
-    message = str(given.get("message") or "")
     prompt = sum(tokens(text) for text in (rendered or {name: str(section.get("text") or "") for name, section in sections.items()}).values())
-    tokens_in = prompt + tokens(message) + 60 * len(found.tools)
+    tokens_in = prompt + tokens(given.message) + 60 * len(found.tools)
     tokens_out = tokens(output) + 20 * len(found.tools)
     model = str(_mapping(content.get("model")).get("primary") or "")
     price_in, price_out, speed = _MODELS.get(model, _DEFAULT_MODEL)
-    pace = 9_000 + chance(seed, message, "pace") % 2_000
+    pace = 9_000 + chance(seed, given.message, "pace") % 2_000
     latency = (300_000 + 60 * tokens_in + speed * tokens_out + 180_000 * len(found.tools)) * pace // 10_000 // 1_000
-    labels = [str(label) for label in given.get("labels") or ()]
     return Answer(
         output=output,
         latency_ms=latency,
@@ -291,5 +306,5 @@ def answer(content: Mapping[str, Any], rendered: Mapping[str, str] | None, case_
         asked=found.asked,
         refused=refused,
         error_code=None if well else "answer_not_found",
-        checks=_delivery_checks(reading, found, labels, well),
+        checks=_delivery_checks(reading, found, given.labels, well),
     )

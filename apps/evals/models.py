@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.models import TenantOwned
+from apps.evals.querysets import EvalResultManager, EvalRunManager
 from apps.identity.models import slug_validator
 
 
@@ -48,7 +49,9 @@ class EvalSet(TenantOwned):
 class EvalCase(TenantOwned):
     eval_set = models.ForeignKey(EvalSet, on_delete=models.PROTECT, related_name="cases")
     number = models.PositiveIntegerField()
-    input = models.TextField()
+    # A text, or an object whose shape the harness knows.
+    input = models.JSONField()
+    # What checks with `from: expected` look for; never shown to the agent that answers.
     expected = models.JSONField(default=dict, blank=True)
     tags = models.JSONField(default=list, blank=True)
     task_type = models.CharField(max_length=100, blank=True)
@@ -73,12 +76,14 @@ class EvalRun(TenantOwned):
     """A version (or, as the baseline, the chain without its layer) answers every validation case `repeats` times.
 
     `prefix_digest` is the effective digest of the chain cut after the layer: what a lease resolves, and what the evidence counts for.
+    `paired_with` is the run of the champion (or of the baseline) on the same cases that this one is compared with.
     """
 
     layer = models.ForeignKey("packs.Layer", on_delete=models.PROTECT, related_name="eval_runs")
     # Null: the effective pack without this layer.
     version = models.ForeignKey("packs.PackVersion", on_delete=models.PROTECT, null=True, blank=True, related_name="eval_runs")
     eval_set = models.ForeignKey(EvalSet, on_delete=models.PROTECT, related_name="runs")
+    paired_with = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="challenged_by")
     runner = models.CharField(max_length=10, choices=Runner.choices, default=Runner.HARNESS)
     repeats = models.PositiveSmallIntegerField(default=3)
     state = models.CharField(max_length=10, choices=EvalRunState.choices, default=EvalRunState.PENDING)
@@ -90,12 +95,18 @@ class EvalRun(TenantOwned):
     created_by = models.ForeignKey("identity.User", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     completed_at = models.DateTimeField(null=True, blank=True)
+    # Why it failed, for a person.
+    failure = models.CharField(max_length=300, blank=True)
+
+    objects = EvalRunManager()
 
     SHARED = True
+    TEAM_PATH = "layer__team_id"
 
     class Meta:
         ordering = ["-created_at"]
         verbose_name = "evaluation run"
+        indexes = [models.Index(fields=["layer", "version", "eval_set"], name="evals_run_of_version")]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=EvalRunState.values), name="evals_run_state"),
             models.CheckConstraint(condition=Q(runner__in=Runner.values), name="evals_run_runner"),
@@ -117,7 +128,11 @@ class EvalItem(TenantOwned):
     leased_until = models.DateTimeField(null=True, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)
 
+    SHARED = True
+    TEAM_PATH = "eval_run__layer__team_id"
+
     class Meta:
+        verbose_name = "item"
         constraints = [models.UniqueConstraint(fields=["eval_run", "case", "repeat"], name="evals_item_once")]
         indexes = [models.Index(fields=["eval_run", "leased_until"], condition=Q(answered_at__isnull=True), name="evals_item_open")]
 
@@ -139,23 +154,29 @@ class EvalResult(TenantOwned):
     cost_micros = models.BigIntegerField(null=True)
     tokens_in = models.BigIntegerField(null=True)
     tokens_out = models.BigIntegerField(null=True)
-    # Hundredths of a point, 0..10000.
-    deterministic_score = models.PositiveIntegerField()
+    # Hundredths of a point, 0..10000; null where nothing could be measured.
+    deterministic_score = models.PositiveIntegerField(null=True, blank=True)
     llm_judge_score = models.PositiveIntegerField(null=True, blank=True)
     voice_score = models.PositiveIntegerField(null=True, blank=True)
-    safety_regression = models.BooleanField(default=False)
-    format_regression = models.BooleanField(default=False)
+    # Of this answer alone, null where nothing was measured; whether it is a regression depends on the other arm
+    # (`EvalResultQuerySet.with_regressions`).
+    safety_passed = models.BooleanField(null=True, blank=True)
+    format_passed = models.BooleanField(null=True, blank=True)
     comments = models.TextField(blank=True)
     # Check id -> {passed, score, detail}.
     detail = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects = EvalResultManager()
+
     SHARED = True
+    TEAM_PATH = "eval_run__layer__team_id"
 
     class Meta:
         ordering = ["-created_at"]
         verbose_name = "result"
+        indexes = [models.Index(fields=["eval_run", "case"], name="evals_result_case")]
         constraints = [models.CheckConstraint(condition=Q(deterministic_score__lte=10000), name="evals_result_score")]
 
     def __str__(self) -> str:
-        return f"{self.deterministic_score / 100:.1f}"
+        return "not measured" if self.deterministic_score is None else f"{self.deterministic_score / 100:.1f}"

@@ -6,25 +6,40 @@ from uuid import UUID
 
 from django.db.models import Model, Q
 
-from apps.core.access import Action, register_answer
+from apps.core.access import Action, register_answer, register_demand
 from apps.core.context import ActionContext
 from apps.core.errors import problem
-from apps.identity.domain.roles import allows
-from apps.identity.selectors import platform_id
+from apps.identity.domain.platform import platform_id
+from apps.identity.domain.roles import ROLE_ACTIONS, allows
+from apps.identity.models import TenantStatus
 
 
 def can(ctx: ActionContext, action: Action, *, tenant_id: UUID, team_id: UUID | None = None) -> bool:
     """Whether `ctx` may do `action` on an object of this tenant and team. A role held in a team counts for that team's objects, and
-    for looking at the rest of the tenant."""
+    for looking at the rest of the tenant. Of another tenant's objects one sees the shared library; and whoever manages `platform` manages
+    the tenants of the installation (not what is in them)."""
     if ctx.scopes is not None and action.value not in ctx.scopes and "*" not in ctx.scopes:
         return False
     if tenant_id != ctx.tenant_id:
-        return action is Action.VIEW and tenant_id == platform_id() and bool(ctx.roles)
+        if action is Action.VIEW:
+            return tenant_id == platform_id() and any(allows(grant.role, Action.VIEW) for grant in ctx.roles)
+        return action is Action.MANAGE_TENANT and manages_platform(ctx)
     return any(
         allows(grant.role, action) and (grant.team_id is None or grant.team_id == team_id or action is Action.VIEW) for grant in ctx.roles
     )
 
 
+def manages_platform(ctx: ActionContext) -> bool:
+    """Whether `ctx` manages the installation's organisations and tenants: MANAGE_TENANT, tenant-wide, in `platform`."""
+    return ctx.tenant_id == platform_id() and can(ctx, Action.MANAGE_TENANT, tenant_id=platform_id())
+
+
+def lacking(ctx: ActionContext, role: str, *, tenant_id: UUID, team_id: UUID | None = None) -> list[Action]:
+    """The actions of a role that `ctx` may not do itself there, and so may not hand on."""
+    return sorted(action for action in ROLE_ACTIONS[role] if not can(ctx, action, tenant_id=tenant_id, team_id=team_id))
+
+
+@register_demand
 def require(ctx: ActionContext, action: Action, *, tenant_id: UUID, team_id: UUID | None = None) -> None:
     """Raises Problem `not_found` where the object is invisible, `permission_denied` where it is visible and the act is not allowed."""
     if can(ctx, action, tenant_id=tenant_id, team_id=team_id):
@@ -40,10 +55,8 @@ def require(ctx: ActionContext, action: Action, *, tenant_id: UUID, team_id: UUI
 def restrict(ctx: ActionContext, action: Action, model: type[Model]) -> Q:
     """The rows of `model` on which `ctx` may do `action`: its tenant's (its teams' only, for a role held in a team) and, for looking,
     those of the shared library."""
-    if model._meta.label == "identity.Tenant":
-        return Q(pk=ctx.tenant_id) if can(ctx, action, tenant_id=ctx.tenant_id) else Q(pk__in=[])
-    if model._meta.label == "identity.Organisation":
-        return Q(tenants=ctx.tenant_id) if can(ctx, action, tenant_id=ctx.tenant_id) else Q(pk__in=[])
+    if model._meta.label in ("identity.Tenant", "identity.Organisation"):
+        return _governing(ctx, action, tenants=model._meta.label == "identity.Tenant")
     shared = getattr(model, "SHARED", False) and can(ctx, action, tenant_id=platform_id())
     rows = Q(tenant_id=platform_id()) if shared else Q(pk__in=[])
     if can(ctx, action, tenant_id=ctx.tenant_id):
@@ -53,3 +66,12 @@ def restrict(ctx: ActionContext, action: Action, model: type[Model]) -> Q:
     if path and teams:
         return rows | Q(tenant_id=ctx.tenant_id, **{f"{path}__in": teams})
     return rows
+
+
+def _governing(ctx: ActionContext, action: Action, *, tenants: bool) -> Q:
+    """The tenants, or organisations, that one sees or manages: one's own; all that are not deleted for who manages `platform`."""
+    if action in (Action.VIEW, Action.MANAGE_TENANT) and manages_platform(ctx):
+        return ~Q(status=TenantStatus.DELETED) if tenants else Q()
+    if not can(ctx, action, tenant_id=ctx.tenant_id):
+        return Q(pk__in=[])
+    return Q(pk=ctx.tenant_id) if tenants else Q(tenants=ctx.tenant_id)

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.utils import timezone
 
-from apps.core.context import RoleGrant
+from apps.core.access import Action
+from apps.core.context import ActionContext, RoleGrant
 from apps.core.errors import problem
-from apps.identity.models import Membership, Tenant, TenantStatus, User
-
-# Made by a migration with this key, so that no process needs to look it up.
-PLATFORM_ID = UUID("00000000-0000-7000-8000-000000000001")
-
-
-def platform_id() -> UUID:
-    """The tenant that owns the shared library and the scopes above tenant."""
-    return PLATFORM_ID
+from apps.identity.domain.platform import PLATFORM_ID as PLATFORM_ID
+from apps.identity.domain.platform import platform_id as platform_id
+from apps.identity.domain.roles import ROLE_ACTIONS
+from apps.identity.models import AgentToken, ApiToken, Membership, Team, Tenant, TenantStatus, User
 
 
 def roles_of(user: User, tenant_id: UUID) -> frozenset[RoleGrant]:
@@ -40,9 +37,36 @@ def tenants_of(user: User) -> Iterable[Tenant]:
 
 def tenant_by_slug(slug: str) -> Tenant:
     """Raises Problem `not_found`."""
-    tenant = Tenant.objects.filter(slug=slug).exclude(status=TenantStatus.DELETED).first()
+    tenant: Tenant | None = Tenant.objects.filter(slug=slug).exclude(status=TenantStatus.DELETED).first()
     if tenant is None:
         raise problem("not_found", f"There is no tenant '{slug}'.")
     return tenant
 
 
+def team_by_slug(ctx: ActionContext, slug: str | None) -> Team | None:
+    """The team of the context's tenant that a request names, or None when it names none. Raises Problem `invalid` at `/team`."""
+    if not slug:
+        return None
+    team: Team | None = Team.objects.restrict(ctx).filter(slug=slug, tenant_id=ctx.tenant_id).first()
+    if team is None:
+        raise problem("invalid", f"The tenant has no team '{slug}'.", pointer="/team")
+    return team
+
+
+def actions_in(roles: Iterable[RoleGrant]) -> frozenset[Action]:
+    """Every action that these roles allow, tenant-wide or for a team."""
+    return frozenset(action for grant in roles for action in ROLE_ACTIONS.get(grant.role, frozenset()))
+
+
+def visible_token(ctx: ActionContext, token_id: UUID | str, *, lock: bool = False) -> AgentToken | ApiToken:
+    """The agent's or person's token with this id. Raises Problem `not_found`."""
+    for model, holder in ((AgentToken, "agent"), (ApiToken, "user")):
+        rows = model.objects.select_related(holder).restrict(ctx)
+        try:
+            found = (rows.select_for_update(of=("self",)) if lock else rows).filter(pk=token_id).first()
+        except ValidationError:
+            break
+        if found is not None:
+            token: AgentToken | ApiToken = found
+            return token
+    raise problem("not_found", "There is no such token.")

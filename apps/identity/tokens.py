@@ -15,9 +15,10 @@ from uuid import UUID
 from django.db.models import Q
 from django.utils import timezone
 
+from apps.core.cache import GenerationCache
 from apps.core.context import Actor, ActionContext, RoleGrant, Topic
 from apps.core.errors import Problem, problem
-from apps.core.generations import on_change, watcher
+from apps.core.generations import watcher
 from apps.identity.models import AgentStatus, AgentToken, ApiToken, Membership, TenantStatus
 from apps.identity.selectors import roles_of
 
@@ -66,20 +67,12 @@ def new_secret() -> tuple[str, str, bytes]:
     return prefix, f"mc_{prefix}_{secret}", hashlib.sha256(secret.encode()).digest()
 
 
-_known: dict[str, Principal] = {}
+_known: GenerationCache[str, Principal] = GenerationCache(
+    Topic.TOKENS, tenant_of=lambda _, principal: principal.tenant_id, limit=MAX_REMEMBERED
+)
 _used: dict[UUID, tuple[str, datetime]] = {}
 _lock = threading.Lock()
 _flushed = time.monotonic()
-
-
-def forget(tenant_id: UUID | None) -> None:
-    """Drops what is remembered of a tenant's tokens (or of all)."""
-    for prefix, principal in list(_known.items()):
-        if tenant_id is None or principal.tenant_id == tenant_id:
-            _known.pop(prefix, None)
-
-
-on_change(Topic.TOKENS, forget)
 
 
 def authenticate(header: str) -> Principal:
@@ -90,13 +83,11 @@ def authenticate(header: str) -> Principal:
         raise _refused()
     prefix, secret = match.groups()
     watcher.fresh()
-    principal = _known.get(prefix)
+    principal = _known.get(prefix, _look_up)
     now = datetime.now(UTC)
-    if principal is None or (principal.valid_until is not None and principal.valid_until <= now):
-        principal = _look_up(prefix)
-        if len(_known) >= MAX_REMEMBERED:
-            _known.clear()
-        _known[prefix] = principal
+    if principal.valid_until is not None and principal.valid_until <= now:
+        _known.drop(prefix)
+        principal = _known.get(prefix, _look_up)
     if not hmac.compare_digest(principal.hash, hashlib.sha256(secret.encode()).digest()):
         raise _refused()
     _used[principal.token_id] = ("agent" if principal.agent_id else "user", now)

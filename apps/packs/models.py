@@ -7,6 +7,7 @@ from django.db.models import Q
 
 from apps.core.models import TenantOwned
 from apps.identity.models import slug_validator
+from apps.identity.selectors import platform_id
 
 
 class PackKind(models.TextChoices):
@@ -29,6 +30,10 @@ class VersionStatus(models.TextChoices):
     CHALLENGER = "challenger"
     CHAMPION = "champion"
     ARCHIVED = "archived"
+
+
+# Why a version that was live is so no more; other reasons (superseded, rejected, expired, aborted) are those of versions that never were.
+LIVE_REASONS = ("replaced", "rolled_back", "retired")
 
 
 class AuthorKind(models.TextChoices):
@@ -63,6 +68,11 @@ class Pack(TenantOwned):
 
     def __str__(self) -> str:
         return self.slug
+
+    @property
+    def shared(self) -> bool:
+        """Whether it belongs to the shared library."""
+        return bool(self.tenant_id == platform_id())
 
 
 class Layer(TenantOwned):
@@ -137,6 +147,39 @@ class PackVersion(TenantOwned):
 
     def __str__(self) -> str:
         return f"version {self.number}"
+
+    @property
+    def was_live(self) -> bool:
+        """Whether it is, or was by a decision, the champion of its layer."""
+        return self.status == VersionStatus.CHAMPION or self.archived_reason in LIVE_REASONS
+
+
+class PointerChange(TenantOwned):
+    """What a layer served from a time on (version null: nothing). Append-only; answers `as_of`."""
+
+    layer = models.ForeignKey(Layer, on_delete=models.PROTECT, related_name="pointer_changes")
+    version = models.ForeignKey(PackVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    at = models.DateTimeField(auto_now_add=True)
+
+    SHARED = True
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "layer", "-at"], name="packs_pointer_at")]
+
+    def __str__(self) -> str:
+        return f"{self.version} from {self.at}"
+
+
+class ServedPack(models.Model):
+    """An effective digest that resolve has answered, with the versions it stands for. Belongs to no tenant: it holds no content."""
+
+    digest = models.CharField(max_length=71, primary_key=True)
+    pack = models.CharField(max_length=63)
+    lineage = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.digest
 
 
 class Subscription(TenantOwned):

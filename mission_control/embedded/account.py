@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,33 +24,21 @@ class Account:
         os.chown(path, self.uid, self.gid)
 
     def reaches(self, path: Path) -> bool:
-        """Whether the account can open `path`: asked of the kernel, so that modes of all parents, ACLs and mounts count."""
-        with _effective(self):
-            mode = os.R_OK | os.X_OK if path.is_dir() or os.access(path, os.X_OK, effective_ids=True) else os.R_OK
-            return os.access(path, mode, effective_ids=True)
+        """Whether the account can enter the folder or execute the file: asked of the kernel, so that modes of all parents, ACLs and
+        mounts count; by a process of its own, since a change of user here would switch our own death signal off."""
+        asked = subprocess.run(["test", "-x", str(path)], user=self.uid, group=self.gid, extra_groups=[], cwd="/", check=False)
+        return asked.returncode == 0
 
 
-@contextmanager
-def _effective(account: Account) -> Iterator[None]:
-    """Acts as the account for a moment. Only for a process with a single thread that is root."""
-    groups = os.getgroups()
-    os.setgroups([])
-    os.setegid(account.gid)
-    os.seteuid(account.uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)
-
-
-def service_account() -> Account | None:
-    """None for an ordinary user; for root the unprivileged account the servers run as. Raises EmbeddedError where there is none."""
+def service_account(data: Path | None = None) -> Account | None:
+    """None for an ordinary user; for root the unprivileged account the servers run as: the owner of the folder `data` where that
+    exists already, so that what a user began root can go on with. Raises EmbeddedError where there is none."""
     if os.geteuid() != 0:
         return None
     try:
-        entry = pwd.getpwnam("nobody")
+        entry = pwd.getpwuid(data.stat().st_uid) if data and data.exists() and data.stat().st_uid != 0 else pwd.getpwnam("nobody")
     except KeyError:
-        raise EmbeddedError("PostgreSQL does not run as root and there is no account `nobody` to run it as; start as another user.") from None
+        raise EmbeddedError(
+            "PostgreSQL does not run as root and there is no account `nobody` to run it as; start as another user."
+        ) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)

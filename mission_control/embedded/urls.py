@@ -21,3 +21,10 @@ def given(environ: Mapping[str, str]) -> dict[str, str] | None:
 def with_path(url: str, name: str) -> str:
     """The same URL for another database of the server."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown or compared."""
+    parts = urlsplit(url)
+    user, separator, address = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.split(':')[0]}{separator}{address}"))

@@ -146,6 +146,9 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Mission Control",
     "DESCRIPTION": "The control plane for the prompts, context and policies that AI agents run on.",
     "VERSION": "1",
+    # 3.1 takes JSON Schema as it is, which is what the types of the harness routes become.
+    "OAS_VERSION": "3.1.0",
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "apps.core.api.plain.add_plain_views"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
@@ -166,6 +169,10 @@ UNFOLD = {
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_TIMEZONE = "UTC"
+# An entry that was not taken before the next is due is dropped: tasks never pile up behind a slow worker.
+CELERY_BEAT_SCHEDULE = {
+    "evals.score_runs": {"task": "evals.score_runs", "schedule": 2.0, "options": {"expires": 4}},
+}
 
 # Seconds for which a process may serve from its caches without having heard from the database.
 CACHE_STALENESS_S = 1.0

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
+from rest_framework.routers import SimpleRouter
 
-urlpatterns: list[Any] = []
+from apps.audit.api.views import AuditViewSet
+
+router = SimpleRouter()
+router.register("audit", AuditViewSet, basename="audit")
+urlpatterns = router.urls

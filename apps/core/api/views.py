@@ -25,6 +25,9 @@ MAX_KEY = 200
 class ContextMixin(APIView):
     """`self.ctx` is the request's context. The handler runs in its transaction: an error leaves nothing behind."""
 
+    # Keys of the answer that are shown once: a replay under an Idempotency-Key has null there.
+    shown_once: frozenset[str] = frozenset()
+
     @property
     def ctx(self) -> ActionContext:
         context: ActionContext = self.request._request.ctx  # type: ignore[attr-defined]
@@ -70,7 +73,10 @@ class ContextMixin(APIView):
         return Response(record.body, status=record.status or 200, headers={"Idempotency-Replayed": "true"})
 
     def _remember(self, record: IdempotencyRecord, response: Response) -> Response:
-        record.status, record.body = response.status_code, msgspec.json.decode(msgspec.json.encode(response.data, enc_hook=str))
+        body = msgspec.json.decode(msgspec.json.encode(response.data, enc_hook=str))
+        if isinstance(body, dict):
+            body.update(dict.fromkeys(self.shown_once & body.keys()))
+        record.status, record.body = response.status_code, body
         record.save(update_fields=["status", "body", "body_hash", "created_at"])
         return response
 

@@ -38,12 +38,11 @@ def redact_text(text: str) -> tuple[str, list[str]]:
 
     A lone surrogate (which no secret holds) is looked at as a question mark and kept as it is.
     """
-    fired = _TRIGGERS.Match(text.encode("utf-8", "replace"))
+    encoded = text.encode("utf-8", "replace")
+    fired = _TRIGGERS.Match(encoded)
     if not fired:
         return text, []
-    searched = text
-    if not text.isascii():
-        searched = text.encode("utf-8", "replace").decode("utf-8")
+    searched = encoded.decode("utf-8")
     found = [(start, end, index) for index in fired for start, end in RULES[index].spans(searched)]
     if not found:
         return text, []
@@ -108,8 +107,12 @@ def _clean(value: Any, names: set[str]) -> Any:
     return value
 
 
+def _storable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _clean_member(key: object, member: Any, names: set[str]) -> Any:
-    if not isinstance(key, str) or not is_sensitive_key(key) or member in (None, "", [], {}) or isinstance(member, bool):
+    if not isinstance(key, str) or not is_sensitive_key(_storable(key)) or member in (None, "", [], {}) or isinstance(member, bool):
         return _clean(member, names)
     if isinstance(member, str) and member.startswith("[redacted:") and member.endswith("]"):
         return member

@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 _WORD = re.compile(r"[a-z0-9][a-z0-9'&.-]*[a-z0-9]|[a-z0-9]")
 _STOP = frozenset(
-    "a about above after all also am an and any are as at be because been before being but by can could did do does doing for from get gets "
-    "got had has have having he her here him his how i i'm i've if in into is it it's its just let may me might mine more most must my no nor of off "
-    "on once only or other our ours out over own please really same shall she should so some such than that the their them then there these "
-    "they this those through to too under until up us very was we were what when where which while who whom why will with would you your "
-    "yours hello hi hey thanks thank need needs want wants tell know mention mentions message".split()
+    _WORD.findall(
+        """
+    a about above after all also am an and any are as at be because been before being but by can could did do does doing for from get
+    gets got had has have having he her here him his how i i'm i've if in into is it it's its just let may me might mine more most
+    must my no nor of off on once only or other our ours out over own please really same shall she should so some such than that the
+    their them then there these they this those through to too under until up us very was we were what when where which while who whom
+    why will with would you your yours hello hi hey thanks thank need needs want wants tell know mention mentions message
+    """
+    )
 )
 _MINIMUM = 2.2  # rarity two common words together just fail to reach; below it the agent says that it doesn't know
 _B = 0.45  # how much a long fact is discounted (BM25's b)

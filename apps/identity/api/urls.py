@@ -1,5 +1,17 @@
 from __future__ import annotations
 
-from typing import Any
+from django.urls import path
+from rest_framework.routers import SimpleRouter
 
-urlpatterns: list[Any] = []
+from apps.identity.api.members import AgentViewSet, MemberViewSet, TeamViewSet
+from apps.identity.api.tenants import OrganisationViewSet, TenantViewSet
+from apps.identity.api.tokens import MeView, TokenViewSet
+
+router = SimpleRouter()
+router.register("organisations", OrganisationViewSet, basename="organisation")
+router.register("tenants", TenantViewSet, basename="tenant")
+router.register("teams", TeamViewSet, basename="team")
+router.register("agents", AgentViewSet, basename="agent")
+router.register("members", MemberViewSet, basename="member")
+router.register("tokens", TokenViewSet, basename="token")
+urlpatterns = [path("me/", MeView.as_view(), name="me"), *router.urls]

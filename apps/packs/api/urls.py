@@ -1,5 +1,12 @@
-from __future__ import annotations
+from django.urls import path
+from rest_framework.routers import SimpleRouter
 
-from typing import Any
+from apps.packs.api.resolve_view import resolve_view
+from apps.packs.api.views import PackViewSet, SubscriptionViewSet, VersionViewSet
 
-urlpatterns: list[Any] = []
+router = SimpleRouter()
+router.register("packs", PackViewSet, basename="pack")
+router.register("versions", VersionViewSet, basename="version")
+router.register("subscriptions", SubscriptionViewSet, basename="subscription")
+
+urlpatterns = [path("resolve", resolve_view, name="resolve"), *router.urls]

@@ -11,12 +11,12 @@ from uuid import UUID
 
 from apps.core.domain.canonical import canonical_bytes, digest
 from apps.core.errors import problem
+from apps.packs.domain.scopes import ScopeType
 from apps.promotions.domain.transitions import TERMINAL, Event, State, next_state
 
 MANAGER: Final = "manager"
 TENANT_ADMIN: Final = "tenant_admin"
 COOLING: Final = timedelta(minutes=10)
-_ABOVE_TENANT: Final = frozenset({"global", "segment", "domain"})
 _HIGHER: Final = {"low": "medium", "medium": "high", "high": "high"}
 
 
@@ -32,7 +32,8 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one promotion needs. `level` is the risk level whose row applies, after `force`; `not_author`: an author's approval doesn't count."""
+    """What one promotion needs. `level` is the risk level whose row applies, after `force`; `not_author`: an author's approval doesn't
+    count."""
 
     level: str
     tier: str
@@ -119,7 +120,7 @@ class Status:
 
 def column(tier: str, scope_type: str) -> str:
     """The column of the table: layers above tenant are approved by the people of `platform`, by the enterprise column."""
-    return "enterprise" if scope_type in _ABOVE_TENANT else tier
+    return "enterprise" if ScopeType(scope_type).above_tenant else tier
 
 
 def demand(level: str, tier: str, *, forced: bool = False) -> Demand:

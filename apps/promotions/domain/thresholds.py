@@ -8,19 +8,21 @@ from typing import Any, Final
 
 from apps.core.domain.canonical import canonical_bytes
 from apps.core.domain.canonical import digest as digest_of
+from apps.packs.domain.presets import TIER_PRESETS
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The numbers of the gate. `_pct` are whole percent, scores and means are points of 100, all integers."""
+    """The numbers of the gate, all integers in the units of pack content: `_pct` in hundredths of a percent (500 = 5 %), the margin, the
+    voice drop and the mean in points of 100."""
 
     min_cases: int = 30
     min_runs: int = 100
     min_units: int = 20
-    min_quality_gain_pct: int = 5
+    min_quality_gain_pct: int = 500
     non_inferiority_margin: int = 2
-    max_allowed_latency_regression_pct: int = 20
-    max_cost_regression_pct: int = 15
+    max_allowed_latency_regression_pct: int = 2000
+    max_cost_regression_pct: int = 1500
     max_prompt_growth_tokens: int = 500
     max_voice_drop: int = 5
     absolute_min_mean: int = 70
@@ -44,12 +46,8 @@ FIELDS: Final[tuple[str, ...]] = tuple(field.name for field in fields(Thresholds
 # In these more is stricter; in all others less is.
 DEMANDS: Final[frozenset[str]] = frozenset({"min_cases", "min_runs", "min_units", "min_quality_gain_pct", "absolute_min_mean"})
 
-# The `promotion` blocks that a new tenant gets as a policy layer, by tier (`domain.md` 2); `canary` are the stages' shares in percent.
-PRESETS: Final[dict[str, dict[str, Any]]] = {
-    "personal": {"max_prompt_growth_tokens": 300, "max_allowed_latency_regression_pct": 25, "canary": [50, 100]},
-    "team": {"max_prompt_growth_tokens": 500, "max_allowed_latency_regression_pct": 20, "canary": [10, 50, 100]},
-    "enterprise": {"max_prompt_growth_tokens": 500, "max_allowed_latency_regression_pct": 15, "canary": [5, 25, 50, 100]},
-}
+# The `promotion` blocks that a new tenant gets as a policy layer, by tier.
+PRESETS: Final[dict[str, dict[str, Any]]] = {tier: preset["promotion"] for tier, preset in TIER_PRESETS.items()}
 
 
 def strictest(a_block: Mapping[str, Any] | None, b_block: Mapping[str, Any] | None) -> Thresholds:

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
-from typing import Any
+from django.urls import path
 
-urlpatterns: list[Any] = []
+from apps.telemetry.api.views import events_view, runs_view
+
+urlpatterns = [
+    path("telemetry/runs", runs_view, name="telemetry-runs"),
+    path("telemetry/events", events_view, name="telemetry-events"),
+]

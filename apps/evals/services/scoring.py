@@ -1,0 +1,63 @@
+"""An answer becomes a result: scored as it came, stored without its secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from apps.core.domain.redaction import redact_text
+from apps.evals.domain.checks import score_output
+from apps.evals.domain.pairing import answer_of
+from apps.evals.models import EvalItem, EvalResult, EvalRun
+from apps.evals.services.submission import Answer
+
+
+def score(run: EvalRun, item: EvalItem, answer: Answer, content: Mapping[str, Any], *, agent_id: UUID | None) -> EvalResult:
+    """The result of one answer, not saved yet. `content` is the effective pack that was answered with: its contracts and tools are what the
+    checks without parameters of their own hold the answer to."""
+    case = item.case
+    told = {
+        "latency_ms": answer.latency_ms,
+        "cost_micros": answer.cost_micros,
+        "tokens_in": answer.tokens_in,
+        "tokens_out": answer.tokens_out,
+        "tools": answer.tools,
+        "success": answer.success,
+        "tool_policy": content.get("tools"),
+        "contract": (content.get("contracts") or {}).get(case.task_type),
+    }
+    facts = {name: value for name, value in told.items() if value is not None}
+    expectations = {"input": case.input, "expected": case.expected, "tags": case.tags}
+    scored = score_output(run.rubric, output=answer.output, case=expectations, facts=facts)
+    dimensions = answer_of(case.pk, answer.repeat, scored).dimensions
+    failed = [result for result in scored.results if result.passed is False]
+    return EvalResult(
+        tenant_id=run.tenant_id,
+        eval_run=run,
+        item=item,
+        case=case,
+        repeat=item.repeat,
+        run_id=answer.run_id,
+        agent_id=agent_id,
+        output=redact_text(answer.output)[0],
+        latency_ms=answer.latency_ms,
+        cost_micros=answer.cost_micros,
+        tokens_in=answer.tokens_in,
+        tokens_out=answer.tokens_out,
+        deterministic_score=scored.score,
+        safety_passed=dimensions.get("safety"),
+        format_passed=dimensions.get("format"),
+        comments="\n".join(f"{result.id}: {result.detail}" for result in failed),
+        detail=scored.detail(),
+    )
+
+
+def same_answer(answer: Answer, known: EvalResult | Answer) -> bool:
+    """Whether an answer says what is known already, as far as it is stored."""
+    if isinstance(known, Answer):
+        return answer == known
+    stored = (known.output, known.run_id, known.latency_ms, known.cost_micros, known.tokens_in, known.tokens_out)
+    return stored == (
+        redact_text(answer.output)[0], answer.run_id, answer.latency_ms, answer.cost_micros, answer.tokens_in, answer.tokens_out
+    )  # fmt: skip

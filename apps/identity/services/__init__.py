@@ -1,0 +1,39 @@
+"""What people do with tenants, people, agents and tokens. The one way to change them."""
+
+from apps.identity.services.agents import activate_agent, create_agent, retire_agent, suspend_agent, update_agent
+from apps.identity.services.people import add_member, change_member, create_team, create_user, remove_member, update_team
+from apps.identity.services.tenants import (
+    activate_tenant,
+    create_organisation,
+    create_tenant,
+    delete_tenant,
+    suspend_tenant,
+    update_organisation,
+    update_tenant,
+)
+from apps.identity.services.tokens import Issued, issue_agent_token, issue_api_token, revoke_token
+
+__all__ = [
+    "Issued",
+    "activate_agent",
+    "activate_tenant",
+    "add_member",
+    "change_member",
+    "create_agent",
+    "create_organisation",
+    "create_team",
+    "create_tenant",
+    "create_user",
+    "delete_tenant",
+    "issue_agent_token",
+    "issue_api_token",
+    "remove_member",
+    "retire_agent",
+    "revoke_token",
+    "suspend_agent",
+    "suspend_tenant",
+    "update_agent",
+    "update_organisation",
+    "update_team",
+    "update_tenant",
+]

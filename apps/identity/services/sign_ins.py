@@ -1,0 +1,31 @@
+"""Sign-ins and sign-outs are written to the log, or do not happen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from apps.audit.services import record
+from apps.identity.models import User
+from apps.identity.sessions import context_for_session
+
+
+@receiver(user_logged_in, dispatch_uid="identity.signed_in")
+def signed_in(sender: type[User], request: HttpRequest, user: User, **_: Any) -> None:
+    """Raises when the record fails, and with it the sign-in: Django keeps no session of a request that failed."""
+    _record(request, user, "identity.signed_in")
+
+
+@receiver(user_logged_out, dispatch_uid="identity.signed_out")
+def signed_out(sender: type[User], request: HttpRequest, user: User | None, **_: Any) -> None:
+    if isinstance(user, User):
+        _record(request, user, "identity.signed_out")
+
+
+def _record(request: HttpRequest, user: User, action: str) -> None:
+    ctx = getattr(request, "ctx", None) or context_for_session(request)
+    with ctx.transaction():
+        record(ctx, action, user)

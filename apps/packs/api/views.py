@@ -1,0 +1,168 @@
+"""The registry: packs, layers, versions, subscriptions, and what they add up to."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import mixins
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.core.api.views import ContextViewSet, check_if_match
+from apps.core.errors import problem
+from apps.packs.api import serializers as s
+from apps.packs.api.filters import LayerFilter, PackFilter, VersionFilter
+from apps.packs.domain.diff import structural, unified
+from apps.packs.models import Layer, Pack, PackVersion, Subscription
+from apps.packs.selectors import blast_radius_of, effective_for
+from apps.packs.services.packs import create_pack, subscribe, unsubscribe, update_pack
+from apps.packs.services.versions import create_version
+
+TEXT = OpenApiTypes.STR
+
+
+def version_rows() -> QuerySet[PackVersion]:
+    return PackVersion.objects.select_related("layer__pack", "created_by")
+
+
+class PackViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewSet):
+    queryset = Pack.objects.all()
+    serializer_class = s.PackSerializer
+    lookup_field = "slug"
+    filterset_class = PackFilter
+
+    def get_queryset(self) -> QuerySet[Pack]:
+        return Pack.objects.restrict(self.ctx).select_related("tenant")
+
+    @extend_schema(request=s.NewPackSerializer, responses={201: s.PackSerializer})
+    def create(self, request: Request) -> Response:
+        sent = s.NewPackSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        return Response(s.PackSerializer(create_pack(ctx=self.ctx, **sent.validated_data)).data, status=201)
+
+    @extend_schema(request=s.ChangedPackSerializer, responses=s.PackSerializer)
+    def partial_update(self, request: Request, slug: str) -> Response:
+        sent = s.ChangedPackSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        return Response(s.PackSerializer(update_pack(ctx=self.ctx, slug=slug, **sent.validated_data)).data)
+
+    @extend_schema(responses=s.LayerSerializer(many=True), filters=False)
+    @action(detail=True, filterset_class=LayerFilter)
+    def layers(self, request: Request, slug: str) -> Response:
+        """The pack's layers that you can see, each with its champion."""
+        pack: Pack = Pack.objects.visible(self.ctx, slug=slug)
+        return self._page(Layer.objects.restrict(self.ctx).filter(pack=pack).select_related("pack", "champion"), s.LayerSerializer)
+
+    @extend_schema(responses=s.VersionSummarySerializer(many=True))
+    @action(detail=True, filterset_class=VersionFilter)
+    def versions(self, request: Request, slug: str) -> Response:
+        pack: Pack = Pack.objects.visible(self.ctx, slug=slug)
+        rows = self.filter_queryset(version_rows().restrict(self.ctx).filter(layer__pack=pack).defer("content", "canonical"))  # type: ignore[attr-defined]
+        return self._page(rows, s.VersionSummarySerializer)
+
+    @extend_schema(request=s.NewVersionSerializer, responses={201: s.VersionSerializer})
+    @versions.mapping.post
+    def create_version(self, request: Request, slug: str) -> Response:
+        sent = s.NewVersionSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        data = sent.validated_data
+        version = create_version(
+            ctx=self.ctx,
+            pack_slug=slug,
+            scope=data["scope"],
+            content=data["content"],
+            notes=data["notes"],
+            parent_id=data.get("parent"),
+            replaces_id=data.get("replaces"),
+        )
+        return Response(s.VersionSerializer(version).data, status=201, headers={"ETag": f'"{version.digest}"'})
+
+    @extend_schema(
+        responses=s.EffectiveSerializer,
+        filters=False,
+        parameters=[
+            OpenApiParameter("agent", TEXT, description="Slug of an agent of your tenant."),
+            OpenApiParameter("team", TEXT, description="Slug of a team, where no agent is named."),
+            OpenApiParameter("user", TEXT, description="A harness's user reference."),
+            OpenApiParameter("as_of", OpenApiTypes.DATETIME, description="What was live at that time."),
+            OpenApiParameter("tenant", TEXT, description="Your tenant's slug; no other can be asked for."),
+        ],
+    )
+    @action(detail=True)
+    def effective(self, request: Request, slug: str) -> Response:
+        """What resolve would answer, with origins, for people."""
+        wanted = {name: request.query_params.get(name) or None for name in ("tenant", "agent", "team", "user", "as_of")}
+        return Response(effective_for(self.ctx, pack_slug=slug, **wanted).as_json())
+
+    def _page(self, rows: QuerySet[Any], serializer: Any) -> Response:
+        page = self.paginate_queryset(rows)
+        return self.get_paginated_response(serializer(page, many=True).data)
+
+
+class VersionViewSet(mixins.RetrieveModelMixin, ContextViewSet):
+    queryset = PackVersion.objects.all()
+    serializer_class = s.VersionSerializer
+
+    def get_queryset(self) -> Any:
+        return version_rows().restrict(self.ctx)  # type: ignore[attr-defined]
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        version: PackVersion = version_rows().visible(self.ctx, pk=kwargs["pk"])  # type: ignore[attr-defined]
+        check_if_match(request, version.digest)
+        return Response(s.VersionSerializer(version).data, headers={"ETag": f'"{version.digest}"'})
+
+    @extend_schema(
+        responses=s.DiffSerializer,
+        parameters=[OpenApiParameter("against", OpenApiTypes.UUID, description="Another version of the pack; the layer's champion when left out.")],
+    )
+    @action(detail=True)
+    def diff(self, request: Request, pk: str) -> Response:
+        """Structural and unified difference, from `against` to this version."""
+        version: PackVersion = version_rows().visible(self.ctx, pk=pk)  # type: ignore[attr-defined]
+        against = self._against(version, request.query_params.get("against"))
+        before = against.content if against else {}
+        changes = [asdict(change) for change in structural(before, version.content)]
+        return Response(
+            {"version": version.pk, "against": against.pk if against else None, "changes": changes, "unified": unified(before, version.content)}
+        )
+
+    def _against(self, version: PackVersion, wanted: str | None) -> PackVersion | None:
+        if not wanted:
+            return version.layer.champion
+        against: PackVersion = version_rows().visible(self.ctx, pk=wanted)  # type: ignore[attr-defined]
+        if against.layer.pack_id != version.layer.pack_id:
+            raise problem("invalid", "Compare versions of one pack.", pointer="/against")
+        return against
+
+    @extend_schema(responses=s.BlastSerializer)
+    @action(detail=True, url_path="blast-radius")
+    def blast_radius(self, request: Request, pk: str) -> Response:
+        """Whose effective pack changes if this version is promoted, and whose layers turn invalid."""
+        version: PackVersion = version_rows().visible(self.ctx, pk=pk)  # type: ignore[attr-defined]
+        return Response(blast_radius_of(self.ctx, version.layer, version).as_json())
+
+
+class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewSet):
+    queryset = Subscription.objects.all()
+    serializer_class = s.SubscriptionSerializer
+
+    def get_queryset(self) -> QuerySet[Subscription]:
+        return Subscription.objects.restrict(self.ctx).select_related("pack")
+
+    @extend_schema(request=s.NewSubscriptionSerializer, responses={201: s.SubscriptionSerializer})
+    def create(self, request: Request) -> Response:
+        """Subscribes to a shared pack, or changes the pin of a subscription."""
+        sent = s.NewSubscriptionSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        made = subscribe(ctx=self.ctx, pack_slug=sent.validated_data["pack"], pinned_version_id=sent.validated_data.get("pinned"))
+        return Response(s.SubscriptionSerializer(made).data, status=201)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, pk: str) -> Response:
+        unsubscribe(ctx=self.ctx, subscription_id=pk)  # type: ignore[arg-type]
+        return Response(status=204)

@@ -1,0 +1,91 @@
+"""Everyone whom a layer's change can reach: the targets of the blast radius, by a handful of queries however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID
+
+from apps.identity.models import Agent, AgentStatus, Tenant, TenantStatus
+from apps.identity.selectors import platform_id
+from apps.packs.chains import PLACEHOLDER, facts_of, prefixes
+from apps.packs.domain.blast import Slot, Target
+from apps.packs.domain.scopes import Scope
+from apps.packs.domain.values import VersionRef
+from apps.packs.models import Layer
+from apps.packs.pointers import Entry, PackFacts, Pointers, load_many, references, scopes_of, version_ids
+
+
+def layer_key(pack: str, scope: str) -> str:
+    return f"{pack}@{scope}"
+
+
+def blast_targets(layer: Layer, *, only_tenant: UUID | None) -> Iterator[Target]:
+    """The agents and live layers whose chain holds `layer`. `only_tenant` limits them to one tenant; a layer below platform always is."""
+    tenant_id = only_tenant or (None if layer.tenant_id == platform_id() else layer.tenant_id)
+    pictures = load_many(None if tenant_id is None else [platform_id(), tenant_id])
+    shared = pictures[platform_id()]
+    facts = facts_of(layer)
+    tenants = {tenant.pk: tenant for tenant in Tenant.objects.filter(status=TenantStatus.ACTIVE) if tenant_id in (None, tenant.pk)}
+    yield from _agents(layer, facts, shared, pictures, tenants)
+    yield from _layers(layer, facts, shared, pictures, tenants)
+
+
+def _agents(
+    layer: Layer, facts: PackFacts, shared: Pointers, pictures: dict[UUID, Pointers], tenants: dict[UUID, Tenant]
+) -> Iterator[Target]:
+    rows = Agent.objects.filter(tenant_id__in=tenants, status=AgentStatus.ACTIVE).values_list("tenant_id", "slug", "team__slug")
+    for tenant_id, slug, team in rows:
+        tenant, own = tenants[tenant_id], pictures[tenant_id]
+        for pack in _packs(facts, shared, own):
+            scopes = scopes_of(pack, tier=tenant.tier, tenant=tenant.slug, team=team, agent=slug)
+            chain = _chain(layer, facts, shared, own, pack, scopes)
+            if chain is not None:
+                yield Target("agent", f"{tenant.slug}/{slug}", tenant.slug, chain)
+
+
+def _layers(
+    layer: Layer, facts: PackFacts, shared: Pointers, pictures: dict[UUID, Pointers], tenants: dict[UUID, Tenant]
+) -> Iterator[Target]:
+    below = Layer.objects.filter(tenant_id__in=tenants, champion__isnull=False, suspended_by__isnull=True).exclude(pk=layer.pk)
+    if facts.kind == "domain":
+        below = below.filter(pack_id=facts.id)
+    for other in below.select_related("pack", "tenant", "agent__team"):
+        own = pictures[other.tenant_id]
+        pack = facts_of(other)
+        if pack.kind == "policy":
+            continue
+        scopes = next(prefixes(other))
+        chain = _chain(layer, facts, shared, own, pack, scopes)
+        if chain is not None:
+            tenant = None if other.tenant_id == platform_id() else tenants[other.tenant_id].slug
+            yield Target("layer", layer_key(pack.slug, other.scope), tenant, chain)
+
+
+def _packs(facts: PackFacts, shared: Pointers, own: Pointers) -> Iterator[PackFacts]:
+    """The packs of a tenant that the change can reach: the layer's own, or all for a policy."""
+    if facts.kind == "domain":
+        if facts.id in own.subscriptions or own.packs.get(facts.slug) == facts:
+            yield facts
+        return
+    yield from (pack for pack in own.packs.values() if pack.kind == "domain")
+    yield from (pack for pack in shared.packs.values() if pack.kind == "domain" and pack.id in own.subscriptions)
+
+
+def _chain(
+    layer: Layer, facts: PackFacts, shared: Pointers, own: Pointers, pack: PackFacts, scopes: tuple[Scope, ...]
+) -> tuple[Slot, ...] | None:
+    """The slots of a chain, the layer's own among them even when nothing is live there; None when the chain does not pass the layer."""
+    if layer.scope not in [str(scope) for scope in scopes]:
+        return None
+    pinned = own.subscriptions.get(pack.id)
+    if facts.kind == "domain" and pinned is not None and own.pinned.get(pinned) == layer.scope:
+        # Pinned at this very layer: its champion does not reach this tenant.
+        return None
+    now = version_ids(shared, own, pack, scopes)
+    present = {(entry[1], str(entry[0])): entry for entry in now}
+    slots = version_ids(shared, own, pack, scopes, replace={(layer.pack_id, layer.scope): PLACEHOLDER})
+    return tuple(Slot(layer_key(slug, str(scope)), _reference(present.get((slug, str(scope))))) for scope, slug, _, _ in slots)
+
+
+def _reference(entry: Entry | None) -> VersionRef | None:
+    return references([entry])[0] if entry is not None else None

@@ -1,0 +1,180 @@
+"""The process's picture of what is live: champion pointers of a tenant, and the versions they name.
+
+Pointers are dropped when their tenant's generation moves (`core.generations`); versions never change and are kept until room is needed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock
+from typing import Any, Literal
+from uuid import UUID
+
+from apps.core.cache import GenerationCache
+from apps.core.context import Topic
+from apps.identity.selectors import platform_id
+from apps.packs.domain.scopes import Scope, chain_for
+from apps.packs.domain.values import VersionRef
+from apps.packs.models import Layer, Pack, PackVersion, PointerChange, Subscription
+
+MAX_TENANTS = 20_000
+MAX_VERSIONS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class PackFacts:
+    id: UUID
+    slug: str
+    kind: Literal["domain", "policy"]
+    domain: str
+    tenant_id: UUID
+
+
+@dataclass(slots=True)
+class Pointers:
+    """What one tenant (or `platform`) owns and has live."""
+
+    packs: dict[str, PackFacts] = field(default_factory=dict)
+    # (pack id, scope) -> version id
+    champions: dict[tuple[UUID, str], UUID] = field(default_factory=dict)
+    # scope -> policy champions by slug
+    policies: dict[str, list[tuple[str, UUID]]] = field(default_factory=dict)
+    # pack id -> pinned version, or None to follow the shared champion
+    subscriptions: dict[UUID, UUID | None] = field(default_factory=dict)
+    # pinned version -> its scope
+    pinned: dict[UUID, str] = field(default_factory=dict)
+    # Scopes of users that have a layer of their own.
+    users: set[str] = field(default_factory=set)
+    # Answers of resolve, dropped together with the pointers they were made of.
+    answers: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+
+_pointers: GenerationCache[UUID, Pointers] = GenerationCache(
+    Topic.PACKS, Topic.TOKENS, tenant_of=lambda tenant_id, _: tenant_id, limit=MAX_TENANTS, root=platform_id()
+)
+_versions: OrderedDict[UUID, tuple[int, str, dict[str, Any]]] = OrderedDict()
+_lock = Lock()
+
+
+def pointers_of(tenant_id: UUID) -> Pointers:
+    """A tenant's picture, from memory. A change of `platform`'s drops every tenant's: answers are made of both.
+
+    For readers only: inside a transaction that has changed pointers, `load_pointers` (what this would keep may yet be rolled back).
+    """
+    return _pointers.get(tenant_id, load_pointers)
+
+
+def load_pointers(tenant_id: UUID, *, as_of: datetime | None = None) -> Pointers:
+    """A tenant's picture as this transaction sees it, or as it was at a time (packs and subscriptions: as they are now)."""
+    return load_many([tenant_id], as_of=as_of)[tenant_id]
+
+
+def load_many(tenant_ids: Sequence[UUID] | None, *, as_of: datetime | None = None) -> defaultdict[UUID, Pointers]:
+    """The pictures of several tenants (None: of all) by three queries."""
+    pictures: defaultdict[UUID, Pointers] = defaultdict(Pointers)
+    mine = {} if tenant_ids is None else {"tenant_id__in": tenant_ids}
+    for pack in Pack.objects.filter(**mine).values_list("id", "slug", "kind", "domain", "tenant_id"):
+        pictures[pack[4]].packs[pack[1]] = PackFacts(*pack)
+    for tenant_id, pack_id, slug, kind, scope, version in _live(mine, as_of):
+        picture = pictures[tenant_id]
+        if scope.startswith("user:"):
+            picture.users.add(scope)
+        if kind == "policy":
+            picture.policies.setdefault(scope, []).append((slug, version))
+        else:
+            picture.champions[pack_id, scope] = version
+    for picture in pictures.values():
+        for entries in picture.policies.values():
+            entries.sort()
+    rows = Subscription.objects.filter(**mine).values_list("tenant_id", "pack_id", "pinned_id", "pinned__layer__scope")
+    for tenant_id, pack_id, pinned, scope in rows:
+        pictures[tenant_id].subscriptions[pack_id] = pinned
+        if pinned is not None:
+            pictures[tenant_id].pinned[pinned] = scope
+    return pictures
+
+
+def _live(mine: dict[str, Any], as_of: datetime | None) -> Iterable[tuple[Any, ...]]:
+    if as_of is None:
+        live = Layer.objects.filter(**mine, champion__isnull=False, suspended_by__isnull=True)
+        return live.values_list("tenant_id", "pack_id", "pack__slug", "pack__kind", "scope", "champion_id")
+    changes = PointerChange.objects.filter(**mine, at__lte=as_of).order_by("layer_id", "-at", "-id").distinct("layer_id")
+    rows = changes.values_list("tenant_id", "layer__pack_id", "layer__pack__slug", "layer__pack__kind", "layer__scope", "version_id")
+    return [row for row in rows if row[-1] is not None]
+
+
+def find_pack(shared: Pointers, own: Pointers, slug: str) -> PackFacts | None:
+    """The tenant's own pack of this slug, or the shared one when the tenant is subscribed; policy packs need no subscription."""
+    if (pack := own.packs.get(slug)) is not None:
+        return pack
+    found = shared.packs.get(slug)
+    if found is not None and (found.kind == "policy" or found.id in own.subscriptions):
+        return found
+    return None
+
+
+Entry = tuple[Scope, str, Literal["domain", "policy"], UUID]
+Replacement = Mapping[tuple[UUID, str], UUID | None]
+
+
+def version_ids(shared: Pointers, own: Pointers, pack: PackFacts, scopes: Sequence[Scope], *, replace: Replacement | None = None) -> list[Entry]:
+    """(scope, pack slug, kind, version id) along a chain, weakest first: at each scope the policies by slug, then the pack.
+
+    `replace` puts another version (None: nothing) at (id of a policy pack or of `pack`, scope), whether one is live there or not.
+    """
+    pinned = own.subscriptions.get(pack.id)
+    found: list[Entry] = []
+    for scope in scopes:
+        name = str(scope)
+        picture = shared if scope.type.above_tenant else own
+        policies = picture.policies.get(name, [])
+        if replace:
+            policies = _replaced_policies(shared, own, policies, name, replace)
+        found += [(scope, slug, "policy", version) for slug, version in policies]
+        if pack.kind == "policy":
+            continue
+        champion = picture.champions.get((pack.id, name))
+        if pinned is not None and own.pinned.get(pinned) == name:
+            champion = pinned
+        if replace and (pack.id, name) in replace:
+            champion = replace[pack.id, name]
+        if champion is not None:
+            found.append((scope, pack.slug, "domain", champion))
+    return found
+
+
+def _replaced_policies(
+    shared: Pointers, own: Pointers, policies: list[tuple[str, UUID]], scope: str, replace: Replacement
+) -> list[tuple[str, UUID]]:
+    slugs = {pack.id: pack.slug for picture in (shared, own) for pack in picture.packs.values() if pack.kind == "policy"}
+    changed = {slugs[pack_id]: version for (pack_id, at), version in replace.items() if at == scope and pack_id in slugs}
+    kept = [(slug, version) for slug, version in policies if slug not in changed]
+    return sorted(kept + [(slug, version) for slug, version in changed.items() if version is not None])
+
+
+def references(entries: Sequence[Entry]) -> tuple[VersionRef, ...]:
+    """The versions of a chain with their content: from memory, the missing ones by one query."""
+    missing = [version for *_, version in entries if version not in _versions]
+    if missing:
+        rows = PackVersion.objects.filter(pk__in=missing).values_list("pk", "number", "digest", "content")
+        with _lock:
+            for pk, number, digest, content in rows:
+                _versions[pk] = (number, digest, content)
+            while len(_versions) > MAX_VERSIONS + len(entries):
+                _versions.popitem(last=False)
+    chain = []
+    for scope, slug, kind, version in entries:
+        number, digest, content = _versions[version]
+        chain.append(VersionRef(scope, slug, kind, number, str(version), digest, content))
+    return tuple(chain)
+
+
+def scopes_of(
+    pack: PackFacts, *, tier: str, tenant: str, team: str | None = None, agent: str | None = None, user: str | None = None
+) -> tuple[Scope, ...]:
+    """The chain of a run of `pack`. A policy pack has no domain of its own."""
+    scopes = chain_for(tier=tier, domain=pack.domain or "any", tenant=tenant, team=team, agent=agent, user=user)
+    return scopes if pack.domain else tuple(scope for scope in scopes if scope.type.value != "domain")

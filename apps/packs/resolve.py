@@ -1,0 +1,169 @@
+"""Resolve: the effective pack of a harness, from memory when warm.
+
+Three memories, outermost first: a tenant's answers (by agent, pack and user), dropped with its pointers; the folded packs, by the tuple of
+(scope, pack, kind, version), which never go stale; and the versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from uuid import UUID
+
+import msgspec
+import structlog
+from django.conf import settings
+from django.db import connection
+
+from apps.core.errors import problem
+from apps.core.generations import watcher
+from apps.core.leases import lease_check
+from apps.identity.selectors import platform_id
+from apps.identity.tokens import Principal
+from apps.packs.domain.render import render
+from apps.packs.domain.scopes import Scope
+from apps.packs.domain.validate import resolve_chain
+from apps.packs.domain.values import Effective, Violation
+from apps.packs.pointers import Entry, PackFacts, find_pack, pointers_of, references, scopes_of, version_ids
+
+log = structlog.get_logger(__name__)
+
+MAX_FOLDED_BYTES = 96 * 1024 * 1024
+Key = tuple[tuple[str, str, str, UUID], ...]
+
+
+@dataclass(slots=True)
+class Body:
+    raw: bytes
+    etag: str
+
+
+@dataclass(slots=True)
+class Folded:
+    """An effective pack and the bodies made of it. `bodies` is by (origins?, rendered?)."""
+
+    effective: Effective
+    parts: dict[str, bytes]
+    size: int
+    bodies: dict[tuple[bool, bool], Body] = field(default_factory=dict)
+
+    def body(self, *, origins: bool, rendered: bool) -> Body:
+        """The answer's bytes; its etag is the hash of everything in it but the etag itself."""
+        found = self.bodies.get((origins, rendered))
+        if found is None:
+            names = ["head", "lineage", "content", *(["origins"] if origins else []), *(["rendered"] if rendered else []), "violations"]
+            text = b",".join(self.parts[name] for name in names)
+            etag = hashlib.sha256(text).hexdigest()[:32]
+            found = Body(b'{"etag":"' + etag.encode() + b'",' + text + b"}", etag)
+            self.bodies[origins, rendered] = found
+        return found
+
+
+_folded: OrderedDict[Key, Folded] = OrderedDict()
+_folded_bytes = 0
+_lock = Lock()
+
+
+def resolve(principal: Principal, *, pack: str, user: str | None, version: str | None = None) -> Folded:
+    """The effective pack for an agent. No query when warm.
+
+    Raises Problem `not_found` (unknown, or not subscribed), `no_champion`, `no_valid_pack`, `lease_expired`.
+    """
+    watcher.fresh()
+    own = pointers_of(principal.tenant_id)
+    if version is not None:
+        return _leased(principal, pack, user, version)
+    key = (principal.agent_id, pack, user if user and f"user:{principal.tenant}/{user}" in own.users else None)
+    found: Folded | None = own.answers.get(key)
+    if found is None:
+        shared = pointers_of(platform_id())
+        facts = find_pack(shared, own, pack)
+        if facts is None or facts.kind == "policy":
+            raise problem("not_found", f"There is no pack '{pack}' here, or the tenant is not subscribed to it.")
+        found = fold_entries(facts, version_ids(shared, own, facts, agent_scopes(principal, facts, user)))
+        own.answers[key] = found
+    return found
+
+
+def agent_scopes(principal: Principal, pack: PackFacts, user: str | None) -> tuple[Scope, ...]:
+    return scopes_of(
+        pack, tier=principal.tier, tenant=principal.tenant, team=principal.team or None, agent=principal.agent or None, user=user or None
+    )
+
+
+def _leased(principal: Principal, pack: str, user: str | None, version: str) -> Folded:
+    """Exactly the version that is under evaluation: the chain cut after its layer, for the holder of a lease."""
+    if principal.agent_id is None:
+        raise problem("permission_denied", "A version is resolved by an agent that holds an evaluation lease on it.")
+    lease = lease_check(principal.agent_id, version)
+    if lease is None:
+        raise problem("lease_expired", "You hold no live lease on an evaluation of this version; lease cases again.")
+    entries = lease.entries()
+    facts = lease.pack()
+    if facts.slug != pack:
+        raise problem("not_found", f"The version under evaluation is not one of the pack '{pack}'.")
+    return fold_entries(facts, entries)
+
+
+def fold_entries(pack: PackFacts, entries: Sequence[Entry]) -> Folded:
+    """The folded pack of a chain, memoised by the chain itself: tenants with the same chain share it."""
+    if not any(kind == "domain" for _, _, kind, _ in entries):
+        raise problem("no_champion", f"Nothing is live for the pack '{pack.slug}' on this chain; promote a version first.")
+    key = tuple((str(scope), slug, kind, version) for scope, slug, kind, version in entries)
+    found = _folded.get(key)
+    if found is not None:
+        return found
+    effective, violations = resolve_chain(references(entries))
+    found = _assemble(pack.slug, effective, violations)
+    _remember(key, found)
+    _keep_digest(pack.slug, effective)
+    if violations:
+        _flag(violations, entries)
+    return found
+
+
+def _assemble(pack: str, effective: Effective, violations: list[Violation]) -> Folded:
+    head = {"pack": pack, "digest": effective.digest, "arm": "champion", "rollout": None, "ttl_s": settings.RESOLVE_TTL_S}
+    parts = {
+        "head": msgspec.json.encode(head)[1:-1],
+        "lineage": b'"lineage":' + msgspec.json.encode(effective.lineage),
+        "content": b'"content":' + msgspec.json.encode(effective.content),
+        "origins": b'"origins":' + msgspec.json.encode(effective.origins),
+        "rendered": b'"rendered":' + msgspec.json.encode(render(effective.content)),
+        "violations": b'"violations":' + msgspec.json.encode([violation.as_json() for violation in violations]),
+    }
+    return Folded(effective, parts, sum(len(part) for part in parts.values()))
+
+
+def _remember(key: Key, folded: Folded) -> None:
+    global _folded_bytes
+    with _lock:
+        _folded[key] = folded
+        # Bodies repeat the parts, and the objects behind them are some three times their JSON.
+        _folded_bytes += folded.size * 5
+        while _folded_bytes > MAX_FOLDED_BYTES and len(_folded) > 1:
+            _, gone = _folded.popitem(last=False)
+            _folded_bytes -= gone.size * 5
+
+
+def _keep_digest(pack: str, effective: Effective) -> None:
+    """A run that names this digest later can be traced to the versions it stands for."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO packs_servedpack (digest, pack, lineage, created_at) VALUES (%s, %s, %s, now()) ON CONFLICT (digest) DO NOTHING",
+            [effective.digest, pack, msgspec.json.encode(effective.lineage).decode()],
+        )
+
+
+def _flag(violations: list[Violation], entries: Sequence[Entry]) -> None:
+    """A layer that had to be skipped is flagged, and said aloud; resolve itself goes on."""
+    skipped = {violation.layer.version_id for violation in violations if violation.layer is not None}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE packs_layer SET flagged_at = now() WHERE champion_id = ANY(%s::uuid[]) AND flagged_at IS NULL", [sorted(skipped)]
+        )
+    for violation in violations:
+        log.error("resolve.layer_skipped", **{key: value for key, value in violation.as_json().items() if key != "detail"})

@@ -1,0 +1,180 @@
+"""What the decisions API shows and takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from apps.promotions.domain import approvals as rules
+from apps.promotions.domain.transitions import possible
+from apps.promotions.models import Aim, Approval, Decision, Invalid, Promotion
+from apps.promotions.selectors import demand_of
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    level = serializers.CharField()
+    sentence = serializers.CharField()
+
+
+class RiskSerializer(serializers.Serializer[Any]):
+    level = serializers.CharField()
+    reasons = ReasonSerializer(many=True)
+
+
+class RuleSerializer(serializers.Serializer[Any]):
+    rule = serializers.CharField()
+    outcome = serializers.ChoiceField(choices=["pass", "fail", "inconclusive"])
+    hard = serializers.BooleanField()
+    observed = serializers.FloatField(allow_null=True)
+    threshold = serializers.FloatField(allow_null=True)
+    unit = serializers.CharField()
+    n = serializers.IntegerField()
+    evidence_ids = serializers.ListField(child=serializers.CharField())
+    sentence = serializers.CharField()
+
+
+class VerdictSerializer(serializers.Serializer[Any]):
+    """Empty until the promotion was first judged."""
+
+    outcome = serializers.CharField(required=False)
+    evidence_outcome = serializers.CharField(required=False)
+    forceable = serializers.BooleanField(required=False)
+    aim = serializers.CharField(required=False)
+    completed_evaluations = serializers.IntegerField(required=False)
+    rules = RuleSerializer(many=True, required=False)
+    dropped = serializers.ListField(child=serializers.DictField(), required=False)
+
+
+class ApprovalSerializer(serializers.ModelSerializer[Approval]):
+    user = serializers.CharField(source="user.email", read_only=True)
+
+    class Meta:
+        model = Approval
+        fields = ["id", "user", "roles", "approved", "comment", "created_at", "voided_at", "voided_reason"]
+
+
+class RequiredSerializer(serializers.Serializer[Any]):
+    level = serializers.CharField()
+    tier = serializers.CharField()
+    rule = serializers.CharField()
+    people = serializers.IntegerField()
+    not_author = serializers.BooleanField()
+    sentence = serializers.CharField()
+
+
+class ApprovalsSerializer(serializers.Serializer[Any]):
+    required = RequiredSerializer(allow_null=True)
+    given = ApprovalSerializer(many=True)
+
+
+class PromotionSerializer(serializers.ModelSerializer[Promotion]):
+    pack = serializers.CharField(source="layer.pack.slug", read_only=True)
+    scope = serializers.CharField(source="layer.scope", read_only=True)
+    version = serializers.UUIDField(source="challenger_id", read_only=True, allow_null=True)
+    requested_by = serializers.CharField(source="requested_by.email", read_only=True, default=None)
+    risk = serializers.SerializerMethodField()
+    verdict = serializers.SerializerMethodField()
+    approvals = serializers.SerializerMethodField()
+    possible = serializers.SerializerMethodField(help_text="What can be done in this state.")
+
+    class Meta:
+        model = Promotion
+        fields = [
+            "id",
+            "pack",
+            "scope",
+            "layer",
+            "champion",
+            "version",
+            "retire",
+            "aim",
+            "invalid",
+            "plan",
+            "reason",
+            "state",
+            "possible",
+            "forced",
+            "risk",
+            "verdict",
+            "approvals",
+            "thresholds",
+            "binding",
+            "blast",
+            "requested_by",
+            "created_at",
+            "evaluated_at",
+            "closed_at",
+        ]
+
+    @extend_schema_field(RiskSerializer)
+    def get_risk(self, promotion: Promotion) -> dict[str, Any]:
+        return {"level": promotion.risk_level, "reasons": promotion.risk_reasons}
+
+    @extend_schema_field(VerdictSerializer)
+    def get_verdict(self, promotion: Promotion) -> dict[str, Any]:
+        return dict(promotion.verdict)
+
+    @extend_schema_field(ApprovalsSerializer)
+    def get_approvals(self, promotion: Promotion) -> dict[str, Any]:
+        demand: rules.Demand | None = demand_of(promotion) if promotion.risk_level else None
+        return {"required": demand.to_json() if demand else None, "given": ApprovalSerializer(promotion.approvals.all(), many=True).data}
+
+    def get_possible(self, promotion: Promotion) -> list[str]:
+        return list(possible(promotion.state))
+
+
+class NewPromotionSerializer(serializers.Serializer[Any]):
+    version = serializers.UUIDField(required=False, allow_null=True)
+    layer = serializers.UUIDField(required=False, allow_null=True)
+    retire = serializers.BooleanField(default=False)
+    aim = serializers.ChoiceField(choices=Aim.choices, default=Aim.IMPROVE)
+    plan = serializers.ListField(child=serializers.IntegerField(), required=False, allow_null=True)
+    invalid = serializers.ChoiceField(choices=Invalid.choices, default=Invalid.WAIT)
+    reason = serializers.CharField(allow_blank=True, default="")
+
+
+class CommentSerializer(serializers.Serializer[Any]):
+    comment = serializers.CharField(allow_blank=True, default="")
+    binding = serializers.CharField(required=False, help_text="The `binding` of the promotion that you read; another one is 409.")
+
+
+class ActSerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(allow_blank=True, default="")
+
+
+class StartSerializer(ActSerializer):
+    force = serializers.BooleanField(default=False)
+
+
+class RollbackSerializer(serializers.Serializer[Any]):
+    to_version = serializers.UUIDField(required=False, allow_null=True)
+    reason = serializers.CharField(allow_blank=True, default="", max_length=10_000)
+
+
+class DecisionSerializer(serializers.ModelSerializer[Decision]):
+    decision_id = serializers.UUIDField(source="id", read_only=True)
+    pack = serializers.CharField(source="layer.pack.slug", read_only=True)
+    decided_by = serializers.CharField(source="actor_label", read_only=True)
+
+    class Meta:
+        model = Decision
+        fields = [
+            "id",
+            "decision_id",
+            "pack",
+            "layer",
+            "promotion",
+            "scope_type",
+            "scope_id",
+            "champion_version",
+            "challenger_version",
+            "decision",
+            "reason",
+            "verdict",
+            "approvals",
+            "decided_by",
+            "created_at",
+        ]

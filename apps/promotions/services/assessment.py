@@ -1,0 +1,150 @@
+"""Judging an open promotion by what is there now: evidence, thresholds, risk, approvals; and moving it accordingly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.utils import timezone
+
+from apps.audit.services import record
+from apps.core.context import ActionContext
+from apps.packs.chains import violations_of
+from apps.packs.selectors import Reach, blast_radius_of
+from apps.promotions.domain import approvals as rules
+from apps.promotions.domain.evidence import Arm
+from apps.promotions.domain.gate import gate
+from apps.promotions.domain.risk import Risk, RiskInput, assess
+from apps.promotions.domain.thresholds import Thresholds
+from apps.promotions.domain.transitions import Event, State, event_of, next_state
+from apps.promotions.domain.verdict import Verdict
+from apps.promotions.evidence import evidence_of
+from apps.promotions.models import Approval, Invalid, Promotion
+from apps.promotions.selectors import (
+    Sides,
+    author_kinds_of,
+    authors_of,
+    binding_of,
+    demand_of,
+    every_manager_is_author,
+    given_approvals,
+)
+from apps.promotions.services.decisions import close
+
+FIELDS = ["state", "forced", "risk_level", "risk_reasons", "thresholds", "verdict", "binding", "blast", "evaluated_at"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """All that is true of a promotion now."""
+
+    sides: Sides
+    thresholds: Thresholds
+    binding: str
+    risk: Risk
+    reach: Reach
+    authors: frozenset[UUID]
+    sole_manager_is_author: bool
+    demand: rules.Demand
+    status: rules.Status
+    verdict: Verdict
+
+
+def assess_now(ctx: ActionContext, promotion: Promotion, *, now: datetime | None = None) -> Assessment:
+    """Computes, changes nothing. Raises Problem when the challenger cannot be folded at all."""
+    sides = Sides.of(promotion)
+    thresholds = sides.thresholds
+    reach = blast_radius_of(ctx, promotion.layer, promotion.challenger)
+    invalid = sorted({f"{entry['key']}" for entry in reach.as_json()["invalid"] if entry["kind"] == "layer"})
+    broken = violations_of(promotion.layer, promotion.challenger.content) if promotion.challenger else []
+    risk = _risk(promotion, sides, suspends=bool(invalid) and promotion.invalid == Invalid.SUSPEND)
+    authors = authors_of(promotion)
+    alone = every_manager_is_author(promotion, authors)
+    demand = demand_of(promotion, level=risk.level)
+    binding = binding_of(promotion, thresholds)
+    status = rules.evaluate(
+        demand,
+        given_approvals(promotion),
+        current_binding=binding,
+        authors=authors,
+        now=now or timezone.now(),
+        sole_manager_is_author=alone,
+    )
+    verdict = _verdict(promotion, sides, thresholds, invalid, [found.detail for found in broken], status)
+    return Assessment(sides, thresholds, binding, risk, reach, authors, alone, demand, status, verdict)
+
+
+def _risk(promotion: Promotion, sides: Sides, *, suspends: bool) -> Risk:
+    given = RiskInput(
+        before=sides.champion.content if sides.champion else None,
+        after=sides.challenger.content if sides.challenger else {},
+        scope_type=promotion.layer.scope_type,
+        author_kinds=author_kinds_of(promotion),
+        aim=promotion.aim,
+        no_champion=promotion.champion is None,
+        suspends=suspends,
+    )
+    return assess(given)
+
+
+def _verdict(
+    promotion: Promotion, sides: Sides, thresholds: Thresholds, invalid: list[str], broken: list[str], status: rules.Status
+) -> Verdict:
+    challenger = sides.challenger
+    if challenger is None:
+        broken = broken or ["With this change nothing valid is left on the chain."]
+    # A challenger that cannot be served still gets a verdict: the constraint rule names why it fails.
+    arm = challenger.arm if challenger else Arm("", 0)
+    return gate(
+        arm,
+        sides.champion.arm if sides.champion else None,
+        evidence_of(promotion),
+        thresholds,
+        aim=promotion.aim,  # type: ignore[arg-type]
+        invalid_descendants=invalid,
+        invalid=promotion.invalid,  # type: ignore[arg-type]
+        violations=broken,
+        approvals=status,
+    )
+
+
+def reassess(ctx: ActionContext, promotion: Promotion) -> Assessment | None:
+    """Judges an open promotion (its row locked by the caller) and moves it; None when its layer's champion moved and it has expired."""
+    if promotion.layer.champion_id != promotion.champion_id:
+        close(ctx, promotion, Event.EXPIRE, archived_reason="expired", reason="The layer's champion moved.")
+        return None
+    void_stale(ctx, promotion)
+    found = assess_now(ctx, promotion)
+    before = promotion.state
+    if promotion.state == State.READY and not found.status.satisfied:
+        promotion.state = next_state(promotion.state, Event.APPROVAL_VOIDED).value
+    event = event_of(found.verdict.evidence_outcome.value, forced=promotion.forced, forceable=found.verdict.forceable)
+    promotion.state = next_state(promotion.state, event).value
+    if promotion.state == State.AWAITING_APPROVAL and found.status.satisfied:
+        promotion.state = next_state(promotion.state, Event.APPROVED).value
+    _keep(promotion, found)
+    if promotion.state != before:
+        facts = {"from": before, "to": promotion.state, "outcome": found.verdict.evidence_outcome.value, "risk": found.risk.level}
+        record(ctx, "promotion.assessed", promotion, data=facts)
+    return found
+
+
+def _keep(promotion: Promotion, found: Assessment) -> None:
+    risk = found.risk.to_json()
+    promotion.risk_level, promotion.risk_reasons = risk["level"], risk["reasons"]
+    promotion.thresholds, promotion.verdict = found.thresholds.to_json(), found.verdict.to_json()
+    promotion.binding, promotion.blast = found.binding, found.reach.as_json()
+    promotion.evaluated_at = timezone.now()
+    promotion.save(update_fields=FIELDS)
+
+
+def void_stale(ctx: ActionContext, promotion: Promotion) -> None:
+    """Voids, visibly, the approvals that were given for something else than what stands now."""
+    binding = binding_of(promotion, Sides.of(promotion).thresholds)
+    stale = Approval.objects.select_for_update().filter(promotion=promotion, voided_at__isnull=True).exclude(binding=binding)
+    for approval in stale:
+        approval.voided_at = timezone.now()
+        approval.voided_reason = "The challenger, a champion at or above the layer, or the thresholds changed."
+        approval.save(update_fields=["voided_at", "voided_reason"])
+        record(ctx, "approval.voided", approval, data={"promotion": str(promotion.pk)}, reason=approval.voided_reason)

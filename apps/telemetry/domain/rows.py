@@ -1,0 +1,202 @@
+"""Turns items into rows for COPY. Every text and every JSON value of an item is redacted here, and only here (`domain.md` 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from apps.core.domain.redaction import clean_json, redact_json
+from apps.telemetry.domain.contract import encode_item
+from apps.telemetry.domain.items import MAX_NAME, EventItem, RunItem
+
+# jsonb columns; their values here are JSON text, or None.
+JSON_COLUMNS = frozenset({"mcp_servers", "safety_flags", "checks", "metadata", "payload"})
+# Taken over from the item under the same name, redacted.
+_RUN_FIELDS = (
+    *(
+        "user_ref",
+        "pack",
+        "pack_version",
+        "effective_digest",
+        "task_type",
+        "root_task_id",
+        "task_id",
+        "tier",
+        "actor",
+        "provider",
+        "model_id",
+    ),
+    *("persona", "skill", "mcp_servers", "adapter_kind", "status", "started_at", "ended_at", "latency_ms", "tokens_in", "tokens_out"),
+    *("token_delta", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost_micros", "success", "error_code", "retries"),
+    *("format_passed", "approval_passed", "safety_flags", "checks", "input", "output", "metadata"),
+)
+_EVENT_FIELDS = (
+    *(
+        "run_id",
+        "root_task_id",
+        "task_id",
+        "tier",
+        "actor",
+        "action",
+        "status",
+        "phase",
+        "message",
+        "provider",
+        "model_id",
+        "persona",
+        "skill",
+    ),
+    *("mcp_server", "mcp_tool", "latency_ms", "retry_count", "tokens_in", "tokens_out", "token_delta", "cost_micros", "payload", "seq"),
+)
+_OURS = ("id", "day", "tenant_id", "team_id", "agent_id")
+_STAMP = ("created_at", "received_at", "producer", "producer_seq", "flags", "redactions")
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """What is read of an item: a getter for all fields at once, and the places of those that hold JSON, or text of any length."""
+
+    get: Callable[[Any], tuple[Any, ...]]
+    json_or_text: tuple[int, ...]
+    catch_all: int
+
+
+def _fields(names: tuple[str, ...], catch_all: str) -> _Fields:
+    places = tuple(place for place, name in enumerate(names) if name in JSON_COLUMNS or name in ("input", "output", "message"))
+    return _Fields(attrgetter(*names), places, names.index(catch_all))
+
+
+RUN_COLUMNS = (*_OURS, "run_id", "final", "arm", "rollout", *_RUN_FIELDS, *_STAMP)
+EVENT_COLUMNS = (*_OURS, "event_id", *_EVENT_FIELDS, *_STAMP)
+# text[] columns.
+ARRAY_COLUMNS = frozenset({"flags", "redactions"})
+# Under this key of `metadata` (runs) or `payload` (events) stands what a payload claimed against the truth of its token.
+CLAIMED = "mc.claimed"
+
+_CLAIMS = ("tenant", "team", "agent", "arm", "rollout")
+_RUN = _fields(_RUN_FIELDS, "metadata")
+_EVENT = _fields(_EVENT_FIELDS, "payload")
+_JSON = msgspec.json.Encoder(order="deterministic")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`values` in the order of RUN_COLUMNS or EVENT_COLUMNS; absent is None. `flags` and `redactions` (names of rules) are in them too."""
+
+    values: tuple[Any, ...]
+    flags: tuple[str, ...]
+    redactions: tuple[str, ...]
+
+
+def mismatches(item: RunItem | EventItem, truth: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """The claims of a payload (tenant, team, agent, arm, rollout) that the token or the rollout contradicts.
+
+    `truth` gives for a claim the spellings that are right (`{"agent": {"helpdesk-1", "acme/helpdesk-1"}}`); an empty collection contradicts
+    every claim, an absent one none.
+    """
+    found = {}
+    for name in _CLAIMS:
+        claimed = getattr(item, name, None)
+        if claimed is not None and name in truth and claimed not in truth[name]:
+            found[name] = claimed
+    return found
+
+
+def run_row(
+    item: RunItem,
+    *,
+    row_id: UUID,
+    day: date,
+    tenant_id: UUID,
+    team_id: UUID | None,
+    agent_id: UUID | None,
+    received_at: datetime,
+    arm: str | None = None,
+    rollout: str | None = None,
+    truth: Mapping[str, Collection[str]] | None = None,
+    producer: str | None = None,
+    producer_seq: int | None = None,
+    flags: Iterable[str] = (),
+    body: bytes | None = None,
+) -> Row:
+    """One row of `runs`, under our key `row_id`. `arm` and `rollout` are ours; the item's are compared with `truth` (see `mismatches`).
+
+    `flags` are what the caller found (`untraced`, `mismatch`); `redacted` and `mismatch` are added here. `body` is the item's canonical JSON when
+    the caller has it (`DecodedBatch.bodies`). `created_at` is the harness's, else the time of receipt.
+    """
+    fields, names, marks = _prepared(item, _RUN, truth, flags, body)
+    return Row(
+        (
+            *(row_id, day, tenant_id, team_id, agent_id, item.run_id, item.final, arm, rollout),
+            *fields,
+            *(item.created_at or received_at, received_at, producer, producer_seq, list(marks), list(names)),
+        ),
+        marks,
+        names,
+    )
+
+
+def event_row(
+    item: EventItem,
+    *,
+    row_id: UUID,
+    day: date,
+    tenant_id: UUID,
+    team_id: UUID | None,
+    agent_id: UUID | None,
+    received_at: datetime,
+    truth: Mapping[str, Collection[str]] | None = None,
+    producer: str | None = None,
+    producer_seq: int | None = None,
+    flags: Iterable[str] = (),
+    body: bytes | None = None,
+) -> Row:
+    """One row of `events`; parameters as for `run_row`."""
+    fields, names, marks = _prepared(item, _EVENT, truth, flags, body)
+    return Row(
+        (
+            *(row_id, day, tenant_id, team_id, agent_id, item.event_id),
+            *fields,
+            *(item.created_at or received_at, received_at, producer, producer_seq, list(marks), list(names)),
+        ),
+        marks,
+        names,
+    )
+
+
+def _prepared(
+    item: RunItem | EventItem,
+    fields: _Fields,
+    truth: Mapping[str, Collection[str]] | None,
+    flags: Iterable[str],
+    body: bytes | None,
+) -> tuple[list[Any], tuple[str, ...], tuple[str, ...]]:
+    """The redacted values of `fields` as columns take them, the names of the rules that fired, and the flags of the row."""
+    values = list(fields.get(item))
+    marks = set(flags)
+    claimed = mismatches(item, truth) if truth else None
+    if claimed:
+        marks.add("mismatch")
+        values[fields.catch_all] = {**(values[fields.catch_all] or {}), CLAIMED: claimed}
+    names: set[str] = set()
+    # One look at the whole item decides for nearly all that there is nothing to redact.
+    if not clean_json(encode_item(item) if body is None else body):
+        for place, value in enumerate(values):
+            if isinstance(value, str | list | dict):
+                cleaned, fired = redact_json(value)
+                names.update(fired)
+                # A mark may be longer than what it replaces; a name must still fit its column.
+                values[place] = cleaned[:MAX_NAME] if fired and isinstance(cleaned, str) and place not in fields.json_or_text else cleaned
+        if names:
+            marks.add("redacted")
+    for place in fields.json_or_text:
+        value = values[place]
+        if value is not None and not isinstance(value, str):
+            values[place] = _JSON.encode(value).decode()
+    return values, tuple(sorted(names)), tuple(sorted(marks))

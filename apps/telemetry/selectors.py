@@ -1,0 +1,111 @@
+"""Reads of telemetry that other rooms build on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Min
+
+from apps.telemetry.models import Run, UnscoredBatch
+
+BASELINE_RUNS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class UnscoredRun:
+    """What the online score needs of a final run."""
+
+    row_id: UUID
+    day: date
+    run_id: str
+    agent_id: UUID
+    pack: str | None
+    pack_version: int | None
+    effective_digest: str | None
+    arm: str | None
+    tier: str
+    success: bool | None
+    format_passed: bool | None
+    approval_passed: bool | None
+    retries: int | None
+    latency_ms: int | None
+    checks: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnscoredRuns:
+    """Claimed batches of the queue with their runs, oldest first."""
+
+    batches: tuple[UUID, ...]
+    runs: tuple[UnscoredRun, ...]
+
+
+_FIELDS = (
+    *("pk", "day", "run_id", "agent_id", "pack", "pack_version", "effective_digest", "arm", "tier", "success", "format_passed"),
+    *("approval_passed", "retries", "latency_ms", "checks"),
+)
+# Batches until they hold `limit` runs, at least one; a batch that another worker holds is passed over.
+_CLAIM = """
+SELECT b.id, b.day, b.row_ids FROM telemetry_unscoredbatch b
+WHERE b.tenant_id = %s AND b.id IN (
+    SELECT id FROM (
+        SELECT id, cardinality(row_ids) AS own, sum(cardinality(row_ids)) OVER (ORDER BY id) AS upto
+        FROM (SELECT id, row_ids FROM telemetry_unscoredbatch WHERE tenant_id = %s ORDER BY id LIMIT %s) first
+    ) counted WHERE upto - own < %s
+) ORDER BY b.id FOR UPDATE SKIP LOCKED
+"""
+_BASELINES = """
+SELECT k.pack, k.tier, latest.latency_ms FROM unnest(%s::text[], %s::text[]) AS k (pack, tier)
+CROSS JOIN LATERAL (
+    SELECT s.latency_ms FROM telemetry_runscore s
+    WHERE s.tenant_id = %s AND s.pack = k.pack AND s.tier = k.tier AND s.arm = 'champion' AND s.latency_ms IS NOT NULL
+    ORDER BY s.id DESC LIMIT %s
+) latest
+"""
+
+
+def tenants_with_unscored_runs() -> list[UUID]:
+    """Tenants in whose queue something waits, the longest waiting first."""
+    waiting = UnscoredBatch.objects.values("tenant_id").annotate(since=Min("created_at")).order_by("since")
+    return [row["tenant_id"] for row in waiting]
+
+
+def unscored_since() -> datetime | None:
+    """When the oldest unscored run was received: the lag of scoring. None when nothing waits."""
+    since: datetime | None = UnscoredBatch.objects.aggregate(since=Min("created_at"))["since"]
+    return since
+
+
+def unscored_final_runs(limit: int, *, tenant_id: UUID) -> UnscoredRuns:
+    """Claims about `limit` final runs without a score, in whole batches, oldest first; other workers pass them over until the
+    transaction ends. Call it inside the transaction that ends with `store_scores`."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, [tenant_id, tenant_id, limit, limit])
+        batches = cursor.fetchall()
+    by_day: dict[date, list[UUID]] = {}
+    for _, day, row_ids in batches:
+        by_day.setdefault(day, []).extend(row_ids)
+    runs: list[UnscoredRun] = []
+    for day, row_ids in by_day.items():
+        rows = Run.objects.filter(tenant_id=tenant_id, day=day, pk__in=row_ids).order_by("pk").values_list(*_FIELDS)
+        runs.extend(UnscoredRun(*row[:8], row[8] or "", *row[9:]) for row in rows)
+    return UnscoredRuns(tuple(batch for batch, _, _ in batches), tuple(runs))
+
+
+def baseline_latencies(tenant_id: UUID, groups: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[int]]:
+    """For each (pack, tier) the latencies in milliseconds of the tenant's last 50 champion runs, latest first; tier "" is "none".
+
+    They are the runs that were scored before: ask before the batch's own scores are stored. A group without runs is absent.
+    """
+    found: dict[tuple[str, str], list[int]] = {}
+    wanted = sorted(set(groups))
+    with connection.cursor() as cursor:
+        cursor.execute(_BASELINES, [[pack for pack, _ in wanted], [tier for _, tier in wanted], tenant_id, BASELINE_RUNS])
+        for pack, tier, latency in cursor.fetchall():
+            found.setdefault((pack, tier), []).append(latency)
+    return found

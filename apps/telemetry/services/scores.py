@@ -1,0 +1,54 @@
+"""Online scores are computed by evals and stored here, beside the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from apps.core.context import ActionContext
+from apps.telemetry.selectors import UnscoredRuns
+from apps.telemetry.services.storage import cursor
+
+_STORE = """
+INSERT INTO telemetry_runscore
+    (id, day, tenant_id, team_id, agent_id, run_id, pack, pack_version, effective_digest, arm, tier, latency_ms, score, baseline_ms, parts, created_at)
+SELECT r.id, r.day, r.tenant_id, r.team_id, r.agent_id, r.run_id, r.pack, r.pack_version, r.effective_digest, r.arm, coalesce(r.tier, ''),
+    r.latency_ms, s.score, s.baseline_ms, s.parts::jsonb, now()
+FROM unnest(%b::uuid[], %b::int[], %b::bigint[], %b::text[]) AS s (id, score, baseline_ms, parts)
+JOIN telemetry_run r ON r.id = s.id AND r.day = %b
+WHERE r.tenant_id = %b AND r.final
+ON CONFLICT DO NOTHING
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """`score` in hundredths of a point, 0 to 10000; `baseline_ms` the median it was compared with; `parts` what each term gave."""
+
+    row_id: UUID
+    score: int
+    baseline_ms: int | None = None
+    parts: dict[str, Any] = field(default_factory=dict)
+
+
+def store_scores(*, ctx: ActionContext, claimed: UnscoredRuns, scores: Sequence[Score]) -> int:
+    """Stores the scores of claimed runs and takes these runs off the queue; how many were new. A run keeps its first score.
+
+    Belongs into the transaction in which `unscored_final_runs` gave the claim; until it commits, the runs stay queued.
+    """
+    stored = 0
+    by_row = {score.row_id: score for score in scores}
+    with ctx.transaction():
+        cur = cursor()
+        for day in sorted({run.day for run in claimed.runs}):
+            found = [by_row[run.row_id] for run in claimed.runs if run.day == day and run.row_id in by_row]
+            parts = [msgspec.json.encode(score.parts).decode() for score in found]
+            keys, points, baselines = [s.row_id for s in found], [s.score for s in found], [s.baseline_ms for s in found]
+            cur.execute(_STORE, [keys, points, baselines, parts, day, ctx.tenant_id])
+            stored += cur.rowcount
+        cur.execute("DELETE FROM telemetry_unscoredbatch WHERE tenant_id = %b AND id = ANY(%b::uuid[])", [ctx.tenant_id, list(claimed.batches)])
+    return stored

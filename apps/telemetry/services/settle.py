@@ -1,0 +1,63 @@
+"""What becomes of the deliveries of one key: stored, completed, known already, or in conflict. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from apps.telemetry.domain.merge import complete
+
+HASH_BYTES = 16
+# A run that is completed very often keeps the hashes of its latest deliveries only.
+MAX_HASHES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One item of a batch: its place in it, the hash of its body, and its row in the order of the table's columns."""
+
+    index: int
+    hash: bytes
+    final: bool
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """`values` is the row to store, or what completes the stored one; None when there is nothing to write."""
+
+    values: tuple[Any, ...] | None
+    final: bool
+    hashes: bytes
+    accepted: int
+    duplicates: int
+    conflicts: list[int] = field(default_factory=list)
+
+
+def settle(deliveries: Sequence[Delivery], columns: Sequence[str], *, final: bool = False, hashes: bytes = b"") -> Settled:
+    """The deliveries of one key in the order of the batch, after what is stored of it (`final`, `hashes`; nothing for a new key).
+
+    A body that was taken before is a duplicate; one that comes after a final one is in conflict; else it is stored, or completes what is
+    there: null fields only, so that of two values the first stays.
+    """
+    values: tuple[Any, ...] | None = None
+    taken = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+    accepted = duplicates = 0
+    conflicts: list[int] = []
+    for delivery in deliveries:
+        if delivery.hash in taken:
+            duplicates += 1
+        elif final:
+            conflicts.append(delivery.index)
+        else:
+            accepted += 1
+            taken.append(delivery.hash)
+            values = delivery.values if values is None else _completed(values, delivery.values, columns)
+            final = delivery.final
+    return Settled(values, final, b"".join(taken[-MAX_HASHES:]), accepted, duplicates, conflicts)
+
+
+def _completed(old: tuple[Any, ...], new: tuple[Any, ...], columns: Sequence[str]) -> tuple[Any, ...]:
+    stored = dict(zip(columns, old, strict=True))
+    return tuple({**stored, **complete(stored, dict(zip(columns, new, strict=True)))}.values())
