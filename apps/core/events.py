@@ -20,7 +20,7 @@ _subscribers: dict[str, list[Subscriber]] = {}
 
 
 def subscribe(event: str) -> Callable[[Subscriber], Subscriber]:
-    """Registers `subscriber(ctx, **ids)` for an event such as `identity.tenant_created`; registering twice counts once."""
+    """Registers `subscriber(ctx, **ids)` for an event such as `identity.tenant_saved`; registering twice counts once."""
 
     def register(subscriber: Subscriber) -> Subscriber:
         known = _subscribers.setdefault(event, [])

@@ -70,8 +70,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class EvalSet:
+    """`tenant` owns the set, since some cases ask for its own rules; it holds for every layer of the pack in that tenant."""
+
     slug: str
     pack: str
+    tenant: str
     title: str
     description: str
     cases: tuple[Case, ...]
@@ -236,7 +239,7 @@ def eval_set(slug: str) -> EvalSet:
         Case(number, _input(raw), _expected(raw), tuple(raw["tags"]), document["task_type"], raw.get("split", "validation"))
         for number, raw in enumerate(document["cases"], 1)
     )
-    return EvalSet(document["slug"], document["pack"], document["title"], document["description"], cases)
+    return EvalSet(document["slug"], document["pack"], document["tenant"], document["title"], document["description"], cases)
 
 
 def eval_sets() -> tuple[EvalSet, ...]:
@@ -277,9 +280,9 @@ def organisation() -> Organisation:
     )
 
 
-def organisation_tenant(slug: str) -> Tenant:
+def tenant(slug: str) -> Tenant:
     """One tenant of the demo. Raises KeyError."""
-    for tenant in organisation().tenants:
-        if tenant.slug == slug:
-            return tenant
+    for found in organisation().tenants:
+        if found.slug == slug:
+            return found
     raise KeyError(slug)

@@ -22,6 +22,7 @@ from typing import Any
 
 from apps.demo.domain.reading import Field, Reading, Rule, read
 from apps.demo.domain.retrieval import Fact, all_stems, rank, stems
+from apps.packs.domain.content import estimate_tokens
 from apps.packs.domain.names import DEFAULT_RISK, LEVELS, closest, covers
 
 SLIP_PERCENT = 31  # how often the agent takes the second best fact
@@ -55,8 +56,8 @@ _DELIVERY_CHECKS = {"pr_created": "repo.open_pull_request", "ci_passed": "ci.run
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one simulated run gave. `cost_micros` is in micro-dollars; `tools` were called, `asked` are waiting for an approval, `refused` were
-    not permitted; `checks` are the delivery checks an engineering run reports; `reading` is the model that was used."""
+    """What one simulated run gave. `cost_micros` is in micro-dollars; `tools` were called, `asked` wait for an approval, `refused` were wanted by
+    the text but not permitted; `success` is the agent's own view; `checks` are the delivery checks that an engineering run reports."""
 
     output: str
     latency_ms: int
@@ -111,11 +112,6 @@ def _given(case_input: str) -> _Given:
 def chance(seed: str, *parts: str) -> int:
     """A number 0..9999, the same for the same arguments on every machine."""
     return int.from_bytes(hashlib.sha256("\x1f".join((seed, *parts)).encode()).digest()[:8], "big") % 10_000
-
-
-def tokens(text: str) -> int:
-    """A rough count: four characters a token."""
-    return (len(text) + 3) // 4
 
 
 @lru_cache(maxsize=256)
@@ -253,11 +249,19 @@ def _write(found: _Found, reading: Reading) -> str:
         parts = []
         for spec in reading.fields:
             value = _value(found, spec)
-            lines = [f"- {line}" for line in value] if isinstance(value, list) else [("yes" if value else "no") if isinstance(value, bool) else value]
+            lines = (
+                [f"- {line}" for line in value]
+                if isinstance(value, list)
+                else [("yes" if value else "no") if isinstance(value, bool) else value]
+            )
             heading = spec.key if spec.key.startswith("## ") else f"**{spec.key}:**"
             parts.append("\n".join([heading, *(lines or [spec.other or "- none"])]))
         return "\n\n".join(parts)
-    parts = [found.text, *(f"{place}. {step}." for place, step in enumerate(found.steps, 1)), *(f"Could you tell me {q}?" for q in found.questions)]
+    parts = [
+        found.text,
+        *(f"{place}. {step}." for place, step in enumerate(found.steps, 1)),
+        *(f"Could you tell me {q}?" for q in found.questions),
+    ]
     if found.route:
         parts.append(f"I am passing this on to {found.route}.")
     if found.references:
@@ -284,12 +288,17 @@ def answer(content: Mapping[str, Any], rendered: Mapping[str, str] | None, case_
     sections' texts count). Pure: the same arguments give the same answer anywhere."""
     given = _given(case_input)
     sections = _mapping(content.get("sections"))
-    reading = _read(tuple((name, int(section.get("order") or 0), str(section.get("text") or "")) for name, section in sorted(sections.items())))
+    reading = _read(
+        tuple((name, int(section.get("order") or 0), str(section.get("text") or "")) for name, section in sorted(sections.items()))
+    )
     found, well, refused = _think(content, reading, given, seed)
     output = _write(found, reading)
-    prompt = sum(tokens(text) for text in (rendered or {name: str(section.get("text") or "") for name, section in sections.items()}).values())
-    tokens_in = prompt + tokens(given.message) + 60 * len(found.tools)
-    tokens_out = tokens(output) + 20 * len(found.tools)
+    prompt = sum(
+        estimate_tokens(text)
+        for text in (rendered or {name: str(section.get("text") or "") for name, section in sections.items()}).values()
+    )
+    tokens_in = prompt + estimate_tokens(given.message) + 60 * len(found.tools)
+    tokens_out = estimate_tokens(output) + 20 * len(found.tools)
     model = str(_mapping(content.get("model")).get("primary") or "")
     price_in, price_out, speed = _MODELS.get(model, _DEFAULT_MODEL)
     pace = 9_000 + chance(seed, given.message, "pace") % 2_000

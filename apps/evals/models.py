@@ -98,7 +98,7 @@ class EvalRun(TenantOwned):
     # Why it failed, for a person.
     failure = models.CharField(max_length=300, blank=True)
 
-    objects = EvalRunManager()
+    objects = EvalRunManager()  # type: ignore[misc]
 
     SHARED = True
     TEAM_PATH = "layer__team_id"
@@ -167,7 +167,7 @@ class EvalResult(TenantOwned):
     detail = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = EvalResultManager()
+    objects = EvalResultManager()  # type: ignore[misc]
 
     SHARED = True
     TEAM_PATH = "eval_run__layer__team_id"

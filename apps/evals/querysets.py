@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Self
 
-from django.db.models import Avg, BooleanField, Case, Exists, FloatField, Manager, OuterRef, Q, Subquery, When
+from django.db import models
+from django.db.models import Avg, BooleanField, Case, Exists, FloatField, OuterRef, Q, Subquery, When
 
 from apps.core.access import Action
 from apps.core.context import ActionContext
@@ -46,5 +47,5 @@ def _flag(condition: Q) -> Case:
     return Case(When(condition, then=True), default=False, output_field=BooleanField())
 
 
-EvalRunManager = Manager.from_queryset(EvalRunQuerySet)
-EvalResultManager = Manager.from_queryset(EvalResultQuerySet)
+EvalRunManager = models.Manager.from_queryset(EvalRunQuerySet)
+EvalResultManager = models.Manager.from_queryset(EvalResultQuerySet)

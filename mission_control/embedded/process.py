@@ -62,7 +62,7 @@ def spawn(
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=in_child,
+        preexec_fn=in_child,  # noqa: PLW1509 -- called by processes with one thread, or before others do anything
         user=account.uid if account else None,
         group=account.gid if account else None,
         extra_groups=[] if account else None,

@@ -48,10 +48,10 @@ class Answered:
         return frozenset(check for scored in self.scores for check in scored.hard_failures)
 
 
-def run(content: Mapping[str, Any], cases: catalogue.EvalSet, rubric: Sequence[Mapping[str, Any]]) -> list[Answered]:
+def run(content: Mapping[str, Any], cases: catalogue.EvalSet, rubric: Sequence[Mapping[str, Any]], salt: str = "") -> list[Answered]:
     found = []
     for case in cases.split("validation"):
-        answers = [answer(content, None, case.input, seed=f"{case.number}:{repeat}") for repeat in range(REPEATS)]
+        answers = [answer(content, None, case.input, seed=f"{salt}{case.number}:{repeat}") for repeat in range(REPEATS)]
         scores = [
             score_output(
                 rubric,
@@ -83,19 +83,23 @@ def baseline(slug: str, tenant: str) -> list[Answered]:
     return run(content, catalogue.eval_set(slug), content["rubric"])
 
 
-def arms(story: catalogue.Challenger) -> tuple[Effective, Effective]:
-    """(champion, challenger), each the prefix of its chain."""
+def arms(story: catalogue.Challenger, champion: Mapping[str, Any] | None = None) -> tuple[Effective, Effective]:
+    """(champion, challenger), each the prefix of its chain; `champion` is another content of the layer than the seeded one."""
     tenant = Scope.parse(story.scope).tenant_slug
-    changed = story.content(catalogue.pack(story.pack).layer(story.scope).content)
-    return fold(prefix(story.pack, tenant)), fold(prefix(story.pack, tenant, {story.scope: changed}))
+    before = champion or catalogue.pack(story.pack).layer(story.scope).content
+    both = (before, story.content(before))
+    old, new = (fold(prefix(story.pack, tenant, {story.scope: content})) for content in both)
+    return old, new
 
 
-def judge(story: catalogue.Challenger) -> tuple[Verdict, list[Answered], list[Answered]]:
-    """The gate's verdict (approvals not asked yet), and the champion's and the challenger's answers."""
-    champion, challenger = arms(story)
-    rubric = joint_rubric(champion.content["rubric"], challenger.content["rubric"])
+def judge(
+    story: catalogue.Challenger, salt: str = "", champion: Mapping[str, Any] | None = None
+) -> tuple[Verdict, list[Answered], list[Answered]]:
+    """The gate's verdict (approvals not asked yet), and the champion's and the challenger's answers; `salt` changes the luck of both."""
+    old_pack, new_pack = arms(story, champion)
+    rubric = joint_rubric(old_pack.content["rubric"], new_pack.content["rubric"])
     cases = catalogue.eval_set(story.pack)
-    old, new = run(champion.content, cases, rubric), run(challenger.content, cases, rubric)
+    old, new = run(old_pack.content, cases, rubric, salt), run(new_pack.content, cases, rubric, salt)
     pairs = [
         PairedCase(
             case_id=str(before.case.number),
@@ -109,12 +113,12 @@ def judge(story: catalogue.Challenger) -> tuple[Verdict, list[Answered], list[An
         )
         for before, after in zip(old, new, strict=True)
     ]
-    evidence = Evidence([Batch(("eval-1",), challenger.digest, champion.digest, pairs, measured(new), measured(old))])
+    evidence = Evidence([Batch(("eval-1",), new_pack.digest, old_pack.digest, pairs, measured(new), measured(old))])
     verdict = gate(
-        Arm(challenger.digest, prompt_tokens(challenger.content)),
-        Arm(champion.digest, prompt_tokens(champion.content)),
+        Arm(new_pack.digest, prompt_tokens(new_pack.content)),
+        Arm(old_pack.digest, prompt_tokens(old_pack.content)),
         evidence,
-        strictest(champion.content["promotion"], challenger.content["promotion"]),
+        strictest(old_pack.content["promotion"], new_pack.content["promotion"]),
         aim="improve",
     )
     return verdict, old, new

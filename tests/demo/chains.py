@@ -14,7 +14,9 @@ from apps.packs.domain.values import VersionRef
 TIERS = {tenant.slug: tenant.tier for tenant in catalogue.organisation().tenants}
 
 
-def scopes_for(pack: catalogue.Pack, tenant: str, team: str | None = None, agent: str | None = None, user: str | None = None) -> tuple[Scope, ...]:
+def scopes_for(
+    pack: catalogue.Pack, tenant: str, team: str | None = None, agent: str | None = None, user: str | None = None
+) -> tuple[Scope, ...]:
     return chain_for(tier=TIERS[tenant], domain=pack.domain, tenant=tenant, team=team, agent=agent, user=user)
 
 

@@ -42,7 +42,9 @@ def test_overrides_stand_at_every_kind_of_scope() -> None:
     assert scopes >= {"global", "segment", "tenant", "team", "agent", "user"}
 
 
-@pytest.mark.parametrize("layer", [pytest.param(layer, id=f"{layer.pack}@{layer.scope}") for pack in catalogue.packs() for layer in pack.layers])
+@pytest.mark.parametrize(
+    "layer", [pytest.param(layer, id=f"{layer.pack}@{layer.scope}") for pack in catalogue.packs() for layer in pack.layers]
+)
 def test_every_layer_is_valid_content(layer: catalogue.Layer) -> None:
     assert version(layer).content == layer.content
 
@@ -56,7 +58,7 @@ def test_every_chain_of_the_demo_holds(agent: catalogue.Agent, user: str) -> Non
     effective, violations = resolve_chain(versions)
     assert violations == []
     assert not permitted(effective.content, "payments.send")
-    assert agent.pack in catalogue.organisation_tenant(agent.tenant).subscriptions
+    assert agent.pack in catalogue.tenant(agent.tenant).subscriptions
 
 
 @pytest.mark.parametrize("story", catalogue.challengers(), ids=lambda story: story.name)

@@ -46,12 +46,24 @@ def test_a_fact_that_is_taken_out_is_not_known() -> None:
     ("slug", "section", "words", "message", "present"),
     [
         ("hr-ops-pack", "how-to-answer", "Cite the rule", "When is a sabbatical possible?", "HR-LV-09"),
-        ("hr-ops-pack", "escalation", "Escalate to employee-relations", "I am being harassed, what about a grievance?", "employee-relations"),
+        (
+            "hr-ops-pack",
+            "escalation",
+            "Escalate to employee-relations",
+            "I am being harassed, what about a grievance?",
+            "employee-relations",
+        ),
         ("hr-ops-pack", "output-format", "one JSON object", "When is a sabbatical possible?", '"escalate_to"'),
         ("infra-sre-pack", "severity-matrix", "`sev1`", "Checkout down for all customers", '"severity": "sev1"'),
         ("infra-sre-pack", "tools-guide", "metrics.query", "Error rate?\n[tool metrics.query] it is 2.4 percent", "2.4 percent"),
         ("legal-intake-pack", "missing-facts", "counterparty's full", "Please review this NDA", "counterparty's full legal name"),
-        ("engineering-delivery-pack", "how-to-work", "Procedure for a bug fix", "A bug fix is due, issue 7", "note the fix in the changelog"),
+        (
+            "engineering-delivery-pack",
+            "how-to-work",
+            "Procedure for a bug fix",
+            "A bug fix is due, issue 7",
+            "note the fix in the changelog",
+        ),
     ],
 )
 def test_dropping_a_sentence_drops_what_it_brought(slug: str, section: str, words: str, message: str, present: str) -> None:
@@ -118,7 +130,13 @@ def test_longer_prompts_are_slower_and_dearer() -> None:
 def test_engineering_runs_report_the_delivery_checks() -> None:
     content = effective("engineering-delivery-pack")
     checks = ask(content, "Add a button to the settings page\n[labels] ui").checks
-    assert checks == {"pr_created": True, "ci_passed": checks["ci_passed"], "human_reviewed": True, "ui_labeled": True, "ui_screenshot_present": True}
+    assert checks == {
+        "pr_created": True,
+        "ci_passed": checks["ci_passed"],
+        "human_reviewed": True,
+        "ui_labeled": True,
+        "ui_screenshot_present": True,
+    }
     assert ask(effective(), "Add a button to the settings page").checks == {}
 
 

@@ -42,7 +42,9 @@ _TOOL = re.compile(rf"(?:Use|Call) `(?P<value>[\w.]+)` {_WHEN}[.;]")
 _REFUSE = re.compile(rf"Refuse {_WHEN},? and say: \"(?P<value>[^\"]+)\"")
 _SAY_WHEN = re.compile(r"When the message mentions (?P<words>[^.;\"]+?), (?:always )?(?:say|add): \"(?P<value>[^\"]+)\"")
 _SAY = re.compile(r"Always (?:say|add|end with): \"(?P<value>[^\"]+)\"")
-_ASK = re.compile(r"Ask for (?P<value>[^.;\"]+?) when the message mentions (?P<words>[^.;\"]+?)(?:, unless it mentions (?P<unless>[^.;\"]+))?[.;]")
+_ASK = re.compile(
+    r"Ask for (?P<value>[^.;\"]+?) when the message mentions (?P<words>[^.;\"]+?)(?:, unless it mentions (?P<unless>[^.;\"]+))?[.;]"
+)
 _FIELD = re.compile(r"^`(?P<key>(?:## )?[\w /-]+)` \((?P<kind>[a-z/]+)(?:, else \"(?P<other>[^\"]*)\")?\)")
 _PROCEDURE = re.compile(r"^Procedure for (?P<name>[^:]+): (?P<steps>.+)$")
 _REFERENCE = re.compile(r"\[([A-Z][A-Z0-9-]+)\]")
@@ -133,7 +135,9 @@ def _rules(pattern: re.Pattern[str], all_blocks: Iterable[tuple[bool, str]]) -> 
     for _, text in all_blocks:
         for match in pattern.finditer(text):
             parts = match.groupdict()
-            rules.append(Rule(parts["value"], phrases(parts.get("words") or ""), phrases(parts.get("unless") or ""), parts.get("key") or ""))
+            rules.append(
+                Rule(parts["value"], phrases(parts.get("words") or ""), phrases(parts.get("unless") or ""), parts.get("key") or "")
+            )
     return tuple(rules)
 
 
@@ -162,7 +166,7 @@ def read(sections: Mapping[str, Mapping[str, object]]) -> Reading:
     whole = "\n".join(text for _, text in every)
     fields, facts, procedures = [], [], []
     for bullet, text in every:
-        if not bullet or any(pattern.search(text) for pattern in _RULES):
+        if not bullet or any(pattern.search(text) for pattern in (*_RULES, _MASK)):
             continue
         if match := _FIELD.match(text):
             fields.append(Field(match["key"], match["kind"], match["other"] or ""))

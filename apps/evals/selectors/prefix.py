@@ -16,11 +16,12 @@ from apps.packs.pointers import references
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """`prompt_tokens` is the estimated size of its sections."""
+    """`prompt_tokens` is the estimated size of its sections, `lineage` the versions it is made of, in the form of resolve's answer."""
 
     digest: str
     content: Mapping[str, Any]
     prompt_tokens: int
+    lineage: tuple[Mapping[str, Any], ...]
 
 
 def prefix_of(layer: Layer, version: PackVersion | None) -> Prefix:
@@ -32,7 +33,7 @@ def prefix_of(layer: Layer, version: PackVersion | None) -> Prefix:
     effective, violations = resolve_chain(references(prefix_entries(layer, version)))
     if version is not None and (own := [found for found in violations if found.layer and found.layer.version_id == str(version.pk)]):
         raise refusal(own)
-    return Prefix(effective.digest, effective.content, prompt_tokens(effective.content))
+    return Prefix(effective.digest, effective.content, prompt_tokens(effective.content), effective.lineage)
 
 
 def prefix_or_none(layer: Layer, version: PackVersion | None) -> Prefix | None:

@@ -101,14 +101,13 @@ def submit_outputs(*, ctx: ActionContext, eval_run_id: UUID, lease_id: UUID | No
 
 
 def _answerable(ctx: ActionContext, eval_run_id: UUID) -> EvalRun:
-    run: EvalRun | None = None
-    if ctx.agent_id is not None:
-        run = EvalRun.objects.answerable(ctx).select_related(*RELATIONS).filter(pk=eval_run_id).first()
-        if run is None:
-            raise problem("not_found", "There is no evaluation run of this id that your agent may answer.")
-        return run
-    run = EvalRun.objects.visible(ctx, pk=eval_run_id)
-    raise problem("permission_denied", "Cases are leased by an agent's token; people list them without `lease`.")
+    if ctx.agent_id is None:
+        EvalRun.objects.visible(ctx, pk=eval_run_id)
+        raise problem("permission_denied", "Cases are leased by an agent's token; people list them without `lease`.")
+    run: EvalRun | None = EvalRun.objects.answerable(ctx).select_related(*RELATIONS).filter(pk=eval_run_id).first()
+    if run is None:
+        raise problem("not_found", "There is no evaluation run of this id that your agent may answer.")
+    return run
 
 
 def _recordable(ctx: ActionContext, eval_run_id: UUID) -> EvalRun:

@@ -102,7 +102,7 @@ def fail_run(*, ctx: ActionContext, run: EvalRun, failure: str) -> None:
 
 def announce(ctx: ActionContext, name: str, run: EvalRun) -> None:
     """Tells the rooms above, once the change is durable."""
-    publish_on_commit(ctx, name, tenant_id=run.tenant_id, eval_run_id=run.pk, layer_id=run.layer_id, version_id=run.version_id)
+    publish_on_commit(ctx, name, tenant_id=run.tenant_id, eval_run_id=run.pk, layer_id=run.layer_id)
 
 
 def _check_runner(runner: str) -> None:

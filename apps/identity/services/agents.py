@@ -38,7 +38,7 @@ def create_agent(*, ctx: ActionContext, slug: str, team: str | None = None, **fi
             agent,
             data={"slug": slug, "team": agent.team_id, "domain": agent.domain, "autonomy": agent.autonomy},
         )
-        _changed(ctx, agent)
+        _saved(ctx, agent)
         return agent
 
 
@@ -58,7 +58,7 @@ def update_agent(*, ctx: ActionContext, slug: str, **changes: Any) -> Agent:
         if moved:
             save(agent, fields=[*moved], taken={})
             record(ctx, "identity.agent_changed", agent, data={"slug": slug, "changes": moved})
-            _changed(ctx, agent)
+            _saved(ctx, agent)
         return agent
 
 
@@ -92,7 +92,7 @@ def _set_status(ctx: ActionContext, slug: str, status: AgentStatus, reason: str)
             revoked = AgentToken.objects.filter(agent=agent, revoked_at__isnull=True).update(revoked_at=timezone.now())
         data = {"slug": slug, "from": before, "to": status.value, "tokens_revoked": revoked}
         record(ctx, f"identity.agent_{_ACTS[status]}", agent, data=data, reason=reason)
-        _changed(ctx, agent)
+        bump(ctx, Topic.TOKENS, agent.tenant_id)
         return agent
 
 
@@ -102,8 +102,8 @@ def _locked(ctx: ActionContext, slug: str, action: Action) -> Agent:
     return agent
 
 
-def _changed(ctx: ActionContext, agent: Agent) -> None:
-    publish(ctx, "identity.agent_saved", tenant_id=agent.tenant_id, agent_id=agent.pk)
+def _saved(ctx: ActionContext, agent: Agent) -> None:
+    publish(ctx, "identity.agent_saved", agent_id=agent.pk)
     bump(ctx, Topic.TOKENS, agent.tenant_id)
 
 

@@ -26,6 +26,8 @@ def signed_out(sender: type[User], request: HttpRequest, user: User | None, **_:
 
 
 def _record(request: HttpRequest, user: User, action: str) -> None:
+    if not hasattr(request, "user"):
+        request.user = user
     ctx = getattr(request, "ctx", None) or context_for_session(request)
     with ctx.transaction():
         record(ctx, action, user)

@@ -45,7 +45,7 @@ def update_organisation(*, ctx: ActionContext, slug: str, **changes: Any) -> Org
 def create_tenant(
     *, ctx: ActionContext, organisation: str, slug: str, name: str, tier: str, pooling_opt_in: bool = False, admin_email: str = ""
 ) -> Tenant:
-    """A new tenant of an organisation (its slug). Its presets are written by those who subscribed to `identity.tenant_created`, and its
+    """A new tenant of an organisation (its slug). Its presets are written by those who subscribed to `identity.tenant_saved`, and its
     first tenant admin is `admin_email`'s person, both in the same transaction.
 
     Raises Problem `permission_denied`, `invalid`, `slug_taken`.
@@ -64,14 +64,14 @@ def create_tenant(
         if admin_email:
             with acting_in(ctx, tenant.pk) as inside:
                 add_member(ctx=inside, email=admin_email, role="tenant_admin")
-        publish(ctx, "identity.tenant_created", tenant_id=tenant.pk)
+        publish(ctx, "identity.tenant_saved", tenant_id=tenant.pk)
         bump(ctx, Topic.TOKENS, tenant.pk)
         return tenant
 
 
 def update_tenant(*, ctx: ActionContext, slug: str, **changes: Any) -> Tenant:
     """Changes name or pooling; the tier only as `platform`, since it decides how many must approve. A tenant that becomes personal leaves
-    the pool. Publishes `identity.tenant_tier_changed`.
+    the pool, and one of another tier gets that tier's presets (`identity.tenant_saved`).
 
     Raises Problem `not_found`, `permission_denied`, `invalid`, `unknown_key`.
     """
@@ -90,7 +90,7 @@ def update_tenant(*, ctx: ActionContext, slug: str, **changes: Any) -> Tenant:
             record(ctx, "identity.tenant_changed", tenant, data={"slug": slug, "changes": moved}, tenants=[tenant.pk])
             bump(ctx, Topic.TOKENS, tenant.pk)
         if "tier" in moved:
-            publish(ctx, "identity.tenant_tier_changed", tenant_id=tenant.pk)
+            publish(ctx, "identity.tenant_saved", tenant_id=tenant.pk)
         return tenant
 
 

@@ -189,10 +189,10 @@ def check_may_approve(
             "The challenger, a champion at or above its layer, or the thresholds have changed since this was shown to you. "
             "Read the promotion again, then approve.",
         )
-    next_state(state, Event.APPROVED)
     before = [a.at for a in approvals if a.user_id == approval.user_id and a.binding == current_binding]
     if before and demand.rule is not Rule.OWNER_TWICE:
         raise problem("already_decided", f"You approved this promotion at {_clock(min(before))}; once is enough.")
+    next_state(state, Event.APPROVED)
     if before and approval.at < min(before) + COOLING:
         when = _clock(min(before) + COOLING)
         raise problem("wrong_state", f"The second confirmation is possible from {when}, 10 minutes after the first.")

@@ -120,7 +120,7 @@ def _ingest(
             days = (HOT_WINDOW + GRACE).days
             rejected.append(Rejection(index, "too_old", f"/{table.plural}/{index}/{name}", f"Items are taken up to {days} days after their {name}."))
             continue
-        common["id"], common["body"] = key, body
+        common["row_id"], common["body"] = key, body
         delivery = Delivery(index, hash_body(body), getattr(item, "final", True), row(item, common).values)
         groups.setdefault(getattr(item, table.key), []).append(delivery)
     too_old = len(rejected) - len(batch.rejected)

@@ -24,7 +24,7 @@ ON CONFLICT (tenant_id, agent_id, name) DO UPDATE SET
     rejected = telemetry_producer.rejected + excluded.rejected,
     too_old = telemetry_producer.too_old + excluded.too_old,
     last_seen_at = greatest(telemetry_producer.last_seen_at, excluded.last_seen_at)
-RETURNING id, ranges, given_up
+RETURNING id, ranges::text, given_up
 """
 
 
@@ -45,7 +45,7 @@ def arrived(cur: psycopg.Cursor[Any], ctx: ActionContext, name: str, seq: int, c
     row = cur.fetchone()
     assert row is not None
     key, ranges, given_up = row
-    seen, new = observe(Seen(tuple((first, last) for first, last in ranges), given_up), seq)
+    seen, new = observe(Seen(tuple((first, last) for first, last in msgspec.json.decode(ranges)), given_up), seq)
     if new:
         encoded = msgspec.json.encode(seen.ranges).decode()
         cur.execute("UPDATE telemetry_producer SET ranges = %b::jsonb, given_up = %b WHERE id = %b", [encoded, seen.given_up, key])
