@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from django.db.models import Model, Q
 
+from apps.core.domain.actions import Action
+
 if TYPE_CHECKING:
     from apps.core.context import ActionContext
 
 
-class Action(StrEnum):
-    """Everything that a person or a harness can be allowed to do."""
-
-    VIEW = "view"
-    AUTHOR = "author"
-    EVALUATE = "evaluate"
-    REQUEST_PROMOTION = "request_promotion"
-    APPROVE = "approve"
-    PROMOTE = "promote"
-    FORCE = "force"
-    SUSPEND = "suspend"
-    ROLL_BACK = "roll_back"
-    OPERATE = "operate"
-    MANAGE_MEMBERS = "manage_members"
-    MANAGE_TOKENS = "manage_tokens"
-    MANAGE_TENANT = "manage_tenant"
-    DISTRIBUTE = "distribute"
-    ADOPT = "adopt"
-    BUDGETS = "budgets"
-    REVEAL = "reveal"
-    AUDIT = "audit"
-    EXPORT = "export"
-    RESOLVE = "resolve"
-    TELEMETRY = "telemetry"
-    HEARTBEAT = "heartbeat"
-    SUGGEST = "suggest"
-    ANSWER_EVALUATION = "answer_evaluation"
-
-
 Answer = Callable[["ActionContext", Action, type[Model]], Q]
+__all__ = ["Action", "register_answer", "restriction"]
+
 _answer: list[Answer] = []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -133,7 +134,7 @@ class Watcher:
                 self._stop.wait(settings.CACHE_POLL_S)
 
 
-def _connection_parameters() -> dict[str, object]:
+def _connection_parameters() -> dict[str, Any]:
     parameters = connection.get_connection_params()
     return {key: value for key, value in parameters.items() if key not in {"cursor_factory", "context", "prepare_threshold"}}
 

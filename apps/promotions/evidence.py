@@ -36,7 +36,7 @@ def _batch(run: EvalRun) -> Batch:
         evidence_ids=tuple(str(arm.pk) for arm in (run, other) if arm is not None),
         challenger_prefix=run.prefix_digest,
         champion_prefix=other.prefix_digest if other else None,
-        cases=[_case(case, results, theirs.get(case, ()), run.rubric) for case, results in sorted(mine.items())],
+        cases=[case for key in sorted(mine) if (case := _case(key, mine[key], theirs.get(key, ()), run.rubric)) is not None],
         challenger=_measured(mine),
         champion=_measured(theirs),
         completed=completed,
@@ -58,16 +58,18 @@ def _measured(rows: Rows) -> Measured:
     )
 
 
-def _case(case_id: UUID, challenger: Sequence[EvalResult], champion: Sequence[EvalResult], rubric: Sequence[Mapping[str, Any]]) -> PairedCase:
-    case = challenger[0].case
+def _case(case_id: UUID, challenger: Sequence[EvalResult], champion: Sequence[EvalResult], rubric: Sequence[Mapping[str, Any]]) -> PairedCase | None:
+    case, score = challenger[0].case, _score(challenger)
+    if score is None:
+        return None
     challenger_failed, challenger_hard = _failed(challenger, rubric)
     champion_failed, champion_hard = _failed(champion, rubric)
     return PairedCase(
         case_id=str(case_id),
         label=f"case {case.number}",
         split=case.split,
-        challenger_score=_score(challenger),
-        champion_score=_score(champion) if champion else None,
+        challenger_score=score,
+        champion_score=_score(champion),
         challenger_failed=challenger_failed,
         champion_failed=champion_failed,
         challenger_hard_failed=challenger_hard,
@@ -75,9 +77,10 @@ def _case(case_id: UUID, challenger: Sequence[EvalResult], champion: Sequence[Ev
     )
 
 
-def _score(results: Sequence[EvalResult]) -> float:
-    """Points 0..100: the mean over the repeats."""
-    return sum(result.deterministic_score for result in results) / len(results) / 100
+def _score(results: Sequence[EvalResult]) -> float | None:
+    """Points 0..100: the mean over the repeats that could be scored; None where none could, which is evidence missing."""
+    scores = [result.deterministic_score for result in results if result.deterministic_score is not None]
+    return sum(scores) / len(scores) / 100 if scores else None
 
 
 def _failed(results: Sequence[EvalResult], rubric: Sequence[Mapping[str, Any]]) -> tuple[dict[str, frozenset[str]], frozenset[str]]:

@@ -27,13 +27,13 @@ def evaluation_ended(ctx: ActionContext, *, layer_id: UUID, **ids: Any) -> None:
     enqueue("promotions.reassess_layer", str(layer_id))
 
 
-@shared_task(name="promotions.reassess_layer", acks_late=True)  # type: ignore[untyped-decorator]
+@shared_task(name="promotions.reassess_layer", acks_late=True)
 def reassess_layer(layer_id: str) -> int:
     """Judges every open promotion of a layer anew; how many."""
     return _reassess(Promotion.objects.filter(layer_id=layer_id, state__in=OPEN_STATES))
 
 
-@shared_task(name="promotions.reassess_below", acks_late=True)  # type: ignore[untyped-decorator]
+@shared_task(name="promotions.reassess_below", acks_late=True)
 def reassess_below(layer_id: str) -> int:
     """Judges the open promotions that a moved champion may concern: those of its pack, or all for a policy; of its tenant, or of all
     tenants for the shared library."""

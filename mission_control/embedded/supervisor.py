@@ -29,8 +29,25 @@ _STEADY_S = 60  # a process that ran this long begins its back-off anew
 _LONGEST_WAIT_S = 30.0
 
 
-class Stop(BaseException):
+class Stop(Exception):  # noqa: N818 -- not an error
     """A signal asked us to end."""
+
+
+class Signals:
+    """Notes that a signal asked us to end; `check` raises Stop. Raised from the handler itself, it could hit any line, or be lost in
+    one that swallows exceptions."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, self._note)
+
+    def _note(self, signum: int, frame: object) -> None:
+        self.asked = True
+
+    def check(self) -> None:
+        if self.asked:
+            raise Stop
 
 
 @dataclass(slots=True)
@@ -53,6 +70,7 @@ class Supervisor:
     environ: dict[str, str]
     port: int
     demo: bool
+    signals: Signals
     postgres: Postgres | None = None
     valkey: Valkey | None = None
     children: list[Child] = field(default_factory=list)
@@ -66,10 +84,10 @@ class Supervisor:
             self._prepare()
             self._start_portal()
             while True:
-                time.sleep(0.25)
+                time.sleep(0.2)
+                self.signals.check()
                 self._watch()
         finally:
-            _ignore_signals()
             self._stop()
 
     # Start.
@@ -89,6 +107,7 @@ class Supervisor:
                 raise EmbeddedError(f"Port {self.port} cannot be used ({error.strerror}); choose another one with PORT.") from None
 
     def _start_services(self) -> None:
+        self.signals.check()
         own = urls.given(self.environ)
         if own:
             _check_reachable(own)
@@ -146,11 +165,13 @@ class Supervisor:
             output=sys.stdout.fileno(),
         )
         try:
-            code = process.wait()
+            while process.poll() is None:
+                self.signals.check()
+                time.sleep(0.02)
         finally:
             stop(process, grace_s=1)
-        if code != 0:
-            raise EmbeddedError(f"Preparing the database failed (exit code {code}); the reason stands above.")
+        if process.returncode != 0:
+            raise EmbeddedError(f"Preparing the database failed (exit code {process.returncode}); the reason stands above.")
         for step, value in steps.items():
             self.instance.mark(database, step, value)
 
@@ -174,6 +195,7 @@ class Supervisor:
         self._wait_for_web(web_child)
         say(f"Mission Control is at {self._address} (started in {time.monotonic() - self.begun:.1f} s). Ctrl-C stops it.")
         for child in others:
+            self.signals.check()
             self._start(child)
 
     @property
@@ -184,6 +206,7 @@ class Supervisor:
         deadline = time.monotonic() + 60
         log = self.instance.log(child.name)
         while not _answers(f"{self._address}/healthz"):
+            self.signals.check()
             if child.process is None or child.process.poll() is not None:
                 raise EmbeddedError(f"The web server ended at once: {last_line(log)}")
             if time.monotonic() > deadline:
@@ -249,8 +272,7 @@ class Supervisor:
 def up() -> int:
     """Runs `make up` to its end; the exit code. What a person can mend is one sentence on standard error, and code 2."""
     parent = os.getppid()
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _raise_stop)
+    signals = Signals()
     try:
         # The recipe of the Makefile becomes this process, so this parent is make itself.
         die_with_parent(parent, signal.SIGTERM)
@@ -266,7 +288,7 @@ def up() -> int:
         if environ.setdefault("DJANGO_SETTINGS_MODULE", DEVELOPMENT) == DEVELOPMENT:
             environ.setdefault("SECRET_KEY", instance.secrets["secret_key"])
         environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environ.get("PYTHONPATH")])])
-        Supervisor(instance, environ, port, demo=os.environ.get("DEMO", "1") != "0").run()
+        Supervisor(instance, environ, port, demo=os.environ.get("DEMO", "1") != "0", signals=signals).run()
     except EmbeddedError as error:
         print(error, file=sys.stderr, flush=True)
         return 2
@@ -279,16 +301,6 @@ def say(text: str) -> None:
     """A line for the person at the terminal; a terminal that is gone stops nothing."""
     with suppress(OSError):
         print(text, flush=True)
-
-
-def _raise_stop(signum: int, frame: object) -> None:
-    _ignore_signals()
-    raise Stop
-
-
-def _ignore_signals() -> None:
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)
 
 
 def _port(text: str) -> int:

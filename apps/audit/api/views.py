@@ -29,6 +29,8 @@ class ChainPagination(CreatedCursorPagination):
 
 
 class AuditViewSet(mixins.ListModelMixin, ContextViewSet):
+    """The tenant's audit log: one hash chain, append-only."""
+
     queryset = Event.objects.none()
     serializer_class = EventSerializer
     filterset_class = EventFilter

@@ -29,7 +29,7 @@ STATUS_CODES = {
 }
 
 
-def as_problem(error: Exception, context: dict[str, Any]) -> Problem | None:
+def as_problem(error: Exception, context: Any) -> Problem | None:
     """The Problem that an exception means, or None for a fault of ours."""
     if isinstance(error, Problem):
         return error
@@ -42,9 +42,11 @@ def as_problem(error: Exception, context: dict[str, Any]) -> Problem | None:
         found = [FieldError(_pointer(entry["attr"]), "invalid", str(entry["detail"])) for entry in flat["errors"]]
         return problem("invalid", found[0].detail if len(found) == 1 else f"{len(found)} values are not valid.", errors=found)
     if isinstance(error, exceptions.APIException):
-        code = STATUS_CODES.get(error.status_code, "invalid")
-        extra = {"retry_after": int(error.wait)} if isinstance(error, exceptions.Throttled) and error.wait else {}
-        return problem(code, str(error.detail), **extra)
+        made = problem(STATUS_CODES.get(error.status_code, "invalid"), str(error.detail))
+        wait = getattr(error, "wait", None)
+        if wait:
+            made.extra["retry_after"] = int(wait)
+        return made
     return None
 
 

@@ -30,9 +30,11 @@ class Schema(AutoSchema):
     def get_tags(self) -> list[str]:
         return [self.path.removeprefix("/api/v1/").split("/")[0]]
 
-    def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
-        bodies = super()._get_response_bodies(direction)
-        bodies["default"] = self._get_response_for_code(ProblemSerializer, "default", ["application/problem+json"], direction)
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
+        bodies: dict[str, Any] = super()._get_response_bodies(direction)
+        bodies["default"] = self._get_response_for_code(  # type: ignore[no-untyped-call]
+            ProblemSerializer, "default", ["application/problem+json"], direction
+        )
         return bodies
 
 

@@ -6,6 +6,7 @@ import django_filters as filters
 from django.db.models import QuerySet
 
 from apps.evals.models import EvalCase, EvalItem, EvalResult, EvalRun, EvalRunState, EvalSet, Runner, Split
+from apps.evals.querysets import OPEN_STATES
 
 
 class EvalSetFilter(filters.FilterSet):
@@ -44,8 +45,7 @@ class EvalRunFilter(filters.FilterSet):
         fields: list[str] = []
 
     def only_open(self, rows: QuerySet[EvalRun], name: str, wanted: bool) -> QuerySet[EvalRun]:
-        open_states = [EvalRunState.PENDING, EvalRunState.RUNNING]
-        return rows.filter(state__in=open_states) if wanted else rows.exclude(state__in=open_states)
+        return rows.filter(state__in=OPEN_STATES) if wanted else rows.exclude(state__in=OPEN_STATES)
 
 
 class EvalItemFilter(filters.FilterSet):

@@ -53,7 +53,7 @@ class BrowserSessionAuthentication(SessionAuthentication):
         return found
 
 
-class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class TokenScheme(OpenApiAuthenticationExtension):
     target_class = "apps.identity.api.authentication.TokenAuthentication"
     name = "token"
 
@@ -61,7 +61,7 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
         return {"type": "http", "scheme": "bearer", "bearerFormat": "mc_<prefix>_<secret>"}
 
 
-class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class SessionScheme(OpenApiAuthenticationExtension):
     target_class = "apps.identity.api.authentication.BrowserSessionAuthentication"
     name = "session"
 

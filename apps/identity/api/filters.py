@@ -62,27 +62,3 @@ class MemberFilter(filters.FilterSet):
 
     def by_words(self, rows: QuerySet[Membership], name: str, value: str) -> QuerySet[Membership]:
         return rows.filter(Q(user__email__icontains=value) | Q(user__name__icontains=value))
-
-
-class TokenFilter(filters.FilterSet):
-    """Works on both kinds of tokens at once (`apps.identity.api.tokens.BothKinds`)."""
-
-    kind = filters.ChoiceFilter(choices=[("agent", "agent"), ("user", "user")], method="by_kind")
-    agent = filters.CharFilter(method="by_agent", help_text="An agent's slug.")
-    user = filters.CharFilter(method="by_user", help_text="A person's e-mail address.")
-    revoked = filters.BooleanFilter(method="by_revoked")
-
-    class Meta:
-        fields: list[str] = []
-
-    def by_kind(self, rows: Any, name: str, value: str) -> Any:
-        return rows.of_kind(value)
-
-    def by_agent(self, rows: Any, name: str, value: str) -> Any:
-        return rows.of_kind("agent").filter(agent__slug=value)
-
-    def by_user(self, rows: Any, name: str, value: str) -> Any:
-        return rows.of_kind("user").filter(user__email=value.strip().lower())
-
-    def by_revoked(self, rows: Any, name: str, value: bool) -> Any:
-        return rows.filter(revoked_at__isnull=not value)

@@ -16,6 +16,8 @@ from apps.identity.models import Agent, Membership, Team
 
 @extend_schema_view(list=extend_schema(summary="The tenant's teams"), retrieve=extend_schema(summary="A team"))
 class TeamViewSet(Resource):
+    """Teams of the tenant."""
+
     queryset = Team.objects.all()
     serializer_class = shapes.TeamSerializer
     filterset_class = TeamFilter
@@ -34,6 +36,8 @@ class TeamViewSet(Resource):
 
 @extend_schema_view(list=extend_schema(summary="The tenant's agents"), retrieve=extend_schema(summary="An agent"))
 class AgentViewSet(Resource):
+    """Agents of the tenant."""
+
     queryset = Agent.objects.all()
     serializer_class = shapes.AgentSerializer
     filterset_class = AgentFilter
@@ -70,6 +74,8 @@ class AgentViewSet(Resource):
 
 @extend_schema_view(list=extend_schema(summary="The tenant's memberships"), retrieve=extend_schema(summary="A membership"))
 class MemberViewSet(Resource):
+    """Who holds which role in the tenant, or in one of its teams. Nobody can grant a role whose actions they lack."""
+
     queryset = Membership.objects.all()
     serializer_class = shapes.MemberSerializer
     filterset_class = MemberFilter

@@ -148,6 +148,15 @@ class TokenSerializer(serializers.Serializer[Any]):
         return token.user.email if isinstance(token, ApiToken) else None
 
 
+class TokenQuery(serializers.Serializer[Any]):
+    """What the list of tokens can be asked for."""
+
+    kind = serializers.RegexField(r"^(agent|user)$", required=False, help_text="`agent` or `user`.")
+    agent = serializers.CharField(required=False, help_text="An agent's slug.")
+    user = serializers.CharField(required=False, help_text="A person's e-mail address.")
+    revoked = serializers.BooleanField(required=False)
+
+
 class TokenCreate(serializers.Serializer[Any]):
     """For an agent, for a person, or, naming neither, for oneself."""
 

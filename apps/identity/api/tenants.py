@@ -21,6 +21,8 @@ from apps.identity.models import Organisation, Tenant
     retrieve=extend_schema(summary="An organisation"),
 )
 class OrganisationViewSet(Resource):
+    """Organisations own tenants; `platform` makes them."""
+
     queryset = Organisation.objects.all()
     serializer_class = shapes.OrganisationSerializer
     filterset_class = OrganisationFilter
@@ -43,6 +45,8 @@ class OrganisationViewSet(Resource):
     retrieve=extend_schema(summary="A tenant"),
 )
 class TenantViewSet(Resource):
+    """Tenants: made, shut and opened by `platform`, described by their own admins."""
+
     queryset = Tenant.objects.all()
     serializer_class = shapes.TenantSerializer
     filterset_class = TenantFilter

@@ -10,7 +10,6 @@ from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import mixins
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,7 +18,6 @@ from apps.core.api.views import ContextView, ContextViewSet
 from apps.core.context import ActionContext
 from apps.identity import services
 from apps.identity.api import serializers as shapes
-from apps.identity.api.filters import TokenFilter
 from apps.identity.domain.roles import allows
 from apps.identity.models import AgentToken, ApiToken, Team, Tenant
 from apps.identity.permissions import can
@@ -28,51 +26,53 @@ from apps.identity.selectors import visible_token
 
 @dataclass(frozen=True, slots=True)
 class BothKinds:
-    """As much of a queryset over two tables as filters and cursor paging ask for; ordered by id, which is unique over both."""
+    """As much of a queryset over two tables as cursor paging asks for; ordered by id, which is unique over both."""
 
-    agents: QuerySet[AgentToken]
-    people: QuerySet[ApiToken]
+    kinds: tuple[QuerySet[Any], ...]
     newest_first: bool = True
 
     def filter(self, **conditions: Any) -> BothKinds:
-        # A condition on one kind's holder is only put after `of_kind` has emptied the other.
-        return replace(self, agents=_narrowed(self.agents, conditions), people=_narrowed(self.people, conditions))
-
-    def of_kind(self, kind: str) -> BothKinds:
-        return replace(self, people=self.people.none()) if kind == "agent" else replace(self, agents=self.agents.none())
+        return replace(self, kinds=tuple(rows.filter(**conditions) for rows in self.kinds))
 
     def order_by(self, order: str) -> BothKinds:
-        return replace(self, agents=self.agents.order_by(order), people=self.people.order_by(order), newest_first=order.startswith("-"))
-
-    def all(self) -> BothKinds:
-        return self
+        return BothKinds(tuple(rows.order_by(order) for rows in self.kinds), order.startswith("-"))
 
     def __getitem__(self, part: slice) -> Iterator[AgentToken | ApiToken]:
-        kinds: list[QuerySet[Any]] = [self.agents[: part.stop], self.people[: part.stop]]
-        both = merge(*kinds, key=lambda token: token.pk, reverse=self.newest_first)
+        both = merge(*(rows[: part.stop] for rows in self.kinds), key=lambda token: token.pk, reverse=self.newest_first)
         return islice(both, part.start, part.stop)
 
 
-def _narrowed(rows: QuerySet[Any], conditions: dict[str, Any]) -> QuerySet[Any]:
-    return rows if rows.query.is_empty() else rows.filter(**conditions)
+class TokenViewSet(ContextViewSet):
+    """Tokens of the tenant's agents, and of people who work in it."""
 
-
-class TokenViewSet(mixins.ListModelMixin, ContextViewSet):
     queryset = ApiToken.objects.none()
     serializer_class = shapes.TokenSerializer
-    filterset_class = TokenFilter
+    filter_backends = ()
     shown_once = frozenset({"token"})
 
-    def get_queryset(self) -> Any:
-        if getattr(self, "swagger_fake_view", False):
-            return super().get_queryset()
-        return BothKinds(
-            AgentToken.objects.restrict(self.ctx).select_related("agent"), ApiToken.objects.restrict(self.ctx).select_related("user")
-        )
+    @extend_schema(
+        operation_id="tokens_list",
+        summary="The tenant's tokens, agents' and people's, without their secrets",
+        parameters=[shapes.TokenQuery],
+        responses=shapes.TokenSerializer(many=True),
+    )
+    def list(self, request: Request) -> Response:
+        sent = shapes.TokenQuery(data=request.query_params.dict())
+        sent.is_valid(raise_exception=True)
+        page = self.paginator.paginate_queryset(self._asked_for(sent.validated_data), request, view=self)  # type: ignore[union-attr, arg-type]
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
-    @extend_schema(summary="The tenant's tokens, agents' and people's, without their secrets")
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().list(request, *args, **kwargs)
+    def _asked_for(self, wanted: dict[str, Any]) -> BothKinds:
+        agents = AgentToken.objects.restrict(self.ctx).select_related("agent")
+        people = ApiToken.objects.restrict(self.ctx).select_related("user")
+        if "agent" in wanted:
+            agents = agents.filter(agent__slug=wanted["agent"])
+        if "user" in wanted:
+            people = people.filter(user__email=wanted["user"].strip().lower())
+        kinds = {"agent": agents, "user": people}
+        chosen = {name for name in ("agent", "user") if name in wanted} | ({wanted["kind"]} if "kind" in wanted else set())
+        both = BothKinds(tuple(kinds[kind] for kind in kinds if chosen <= {kind}))
+        return both.filter(revoked_at__isnull=not wanted["revoked"]) if "revoked" in wanted else both
 
     @extend_schema(summary="A token, without its secret")
     def retrieve(self, request: Request, pk: str) -> Response:

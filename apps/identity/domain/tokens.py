@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from apps.core.access import Action
+from apps.core.domain.actions import Action
 from apps.core.errors import FieldError, problem
 
 DEFAULT_LIFE: Final = timedelta(days=365)

@@ -84,7 +84,7 @@ def subscribe(*, ctx: ActionContext, pack_slug: str, pinned_version_id: UUID | N
 def _pinned(ctx: ActionContext, pack: Pack, version_id: UUID | None) -> PackVersion | None:
     if version_id is None:
         return None
-    version = PackVersion.objects.restrict(ctx).filter(pk=version_id, layer__pack=pack, tenant_id=platform_id()).first()
+    version: PackVersion | None = PackVersion.objects.restrict(ctx).filter(pk=version_id, layer__pack=pack, tenant_id=platform_id()).first()
     if version is None or not version.was_live:
         raise problem("invalid", "Pin a version of this pack that is or was champion in the shared library.", pointer="/pinned")
     if version.quarantined_at is not None:

@@ -60,4 +60,4 @@ def _write(ctx: ActionContext, tenant: Tenant, scope: str, content: dict[str, An
     old = layer.champion
     set_champion(ctx, layer, version, archived_reason="replaced")
     record(ctx, "preset.written", version, data={"scope": scope, "digest": version.digest})
-    publish(ctx, "packs.preset_written", layer_id=layer.pk, version_id=version.pk, champion_id=old.pk if old else None)
+    publish(ctx, "packs.preset_written", layer_id=layer.pk, version_id=version.pk, **({"champion_id": old.pk} if old else {}))

@@ -93,7 +93,7 @@ def suspend_invalid(ctx: ActionContext, version_ids: Iterable[str], *, because: 
 
 
 @subscribe("packs.preset_written")
-def decide_preset(ctx: ActionContext, *, layer_id: UUID, version_id: UUID, champion_id: UUID | None) -> None:
+def decide_preset(ctx: ActionContext, *, layer_id: UUID, version_id: UUID, champion_id: UUID | None = None) -> None:
     """A preset follows a change of tier or autonomy; like every champion it is one by a decision."""
     layer = Layer.objects.select_related("pack").get(pk=layer_id)
     versions = PackVersion.objects.in_bulk([key for key in (version_id, champion_id) if key])

@@ -1,0 +1,100 @@
+"""List filters. What they offer is what the person may see: Django's own filter of a relation offers every tenant's rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.contrib.admin import SimpleListFilter
+from django.contrib.admin.options import ModelAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import RangeDateTimeFilter
+
+MAX_OFFERED = 40
+
+
+class Related(SimpleListFilter):
+    """By a relative. Few are offered by name; of many only the chosen one is, to which links from elsewhere lead."""
+
+    path = ""
+    target = ""
+    related: tuple[str, ...] = ()
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        rows = apps.get_model(self.target)._default_manager.restrict(request.ctx).select_related(*self.related)  # type: ignore[attr-defined]
+        found = list(rows[: MAX_OFFERED + 1])
+        if len(found) > MAX_OFFERED:
+            chosen = self.value()
+            found = [row for row in rows.filter(pk=chosen)[:1]] if chosen else []
+        return [(str(row.pk), str(row)) for row in found]
+
+    def has_output(self) -> bool:
+        return bool(self.value()) or super().has_output()
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{self.path: self.value()}) if self.value() else queryset
+
+
+def related(path: str, target: str, title: str, *, parameter: str | None = None, with_: tuple[str, ...] = ()) -> type[Related]:
+    """A filter by the foreign key at `path` (`layer__pack`) to `target` (`packs.Pack`)."""
+    fields = {"path": path, "target": target, "title": title, "parameter_name": parameter or path.rpartition("__")[2], "related": with_}
+    return type(f"By{target.replace('.', '')}", (Related,), fields)
+
+
+class Values(SimpleListFilter):
+    """By one of a few known values of a field."""
+
+    path = ""
+    offered: tuple[tuple[str, str], ...] = ()
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> tuple[tuple[str, str], ...]:
+        return self.offered
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{self.path: self.value()}) if self.value() else queryset
+
+
+def values(path: str, title: str, offered: list[tuple[str, str]], *, parameter: str | None = None) -> type[Values]:
+    fields = {"path": path, "title": title, "parameter_name": parameter or path.replace("__", "_"), "offered": tuple(offered)}
+    return type(f"By{title.title().replace(' ', '')}", (Values,), fields)
+
+
+def empty(path: str, title: str, yes: str, no: str) -> type[SimpleListFilter]:
+    """Whether a field that may be null is set."""
+
+    class Empty(SimpleListFilter):
+        parameter_name = path
+
+        def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+            return [("yes", yes), ("no", no)]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            return queryset.filter(**{f"{path}__isnull": self.value() == "no"}) if self.value() else queryset
+
+    Empty.title = title
+    return Empty
+
+
+def exact(path: str, title: str) -> type[SimpleListFilter]:
+    """By a value that links lead here with; nothing is offered by itself."""
+
+    class Exact(SimpleListFilter):
+        parameter_name = path
+
+        def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+            return [(value, value)] if (value := self.value()) else []
+
+        def has_output(self) -> bool:
+            return bool(self.value())
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            return queryset.filter(**{path: self.value()}) if self.value() else queryset
+
+    Exact.title = title
+    return Exact
+
+
+def when(path: str) -> tuple[str, type[RangeDateTimeFilter]]:
+    """Between two times."""
+    return (path, RangeDateTimeFilter)

@@ -1,0 +1,58 @@
+"""What lists of runs and events can be narrowed by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_filters as filters
+from django.db.models import QuerySet
+
+from apps.identity.models import Agent
+from apps.telemetry.models import Event, Run, Tier
+
+
+class ReportedFilter(filters.FilterSet):
+    agent = filters.CharFilter(method="of_agent", help_text="`<agent>` or `<tenant>/<agent>`.")
+    status = filters.CharFilter("status")
+    tier = filters.ChoiceFilter(choices=Tier.choices)
+    provider = filters.CharFilter("provider")
+    model_id = filters.CharFilter("model_id")
+    persona = filters.CharFilter("persona")
+    skill = filters.CharFilter("skill")
+    run_id = filters.CharFilter("run_id")
+    root_task_id = filters.CharFilter("root_task_id")
+    since = filters.IsoDateTimeFilter("created_at", lookup_expr="gte")
+    until = filters.IsoDateTimeFilter("created_at", lookup_expr="lt")
+
+    def of_agent(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        """The agent's key first: then an index by agent and time answers."""
+        tenant, slash, slug = value.rpartition("/")
+        found = Agent.objects.restrict(self.request._request.ctx).filter(slug=slug, **({"tenant__slug": tenant} if slash else {})).first()
+        return rows.filter(agent_id=found.pk) if found else rows.none()
+
+
+class RunFilter(ReportedFilter):
+    pack = filters.CharFilter("pack", help_text="Slug of the pack.")
+    pack_version = filters.NumberFilter("pack_version")
+    arm = filters.CharFilter("arm")
+    task_type = filters.CharFilter("task_type")
+    success = filters.BooleanFilter("success")
+    final = filters.BooleanFilter("final")
+    flag = filters.CharFilter(method="with_flag", help_text="`untraced`, `mismatch` or `redacted`.")
+
+    class Meta:
+        model = Run
+        fields: list[str] = []
+
+    def with_flag(self, rows: QuerySet[Run], name: str, value: str) -> QuerySet[Run]:
+        return rows.filter(flags__contains=[value])
+
+
+class EventFilter(ReportedFilter):
+    action = filters.CharFilter("action")
+    mcp_server = filters.CharFilter("mcp_server")
+    mcp_tool = filters.CharFilter("mcp_tool")
+
+    class Meta:
+        model = Event
+        fields: list[str] = []
