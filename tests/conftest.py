@@ -21,6 +21,7 @@ import django  # noqa: E402
 import psycopg  # noqa: E402
 import pytest  # noqa: E402
 from django.conf import settings  # noqa: E402
+from hypothesis import settings as hypothesis_settings  # noqa: E402
 from psycopg import sql  # noqa: E402
 
 from mission_control.embedded import ephemeral  # noqa: E402
@@ -47,6 +48,10 @@ os.environ.update(
     }
 )
 django.setup()
+
+# Time limits for an example say more of the machine than of the code; a failure in CI can be replayed from its blob.
+hypothesis_settings.register_profile("mission_control", deadline=None, print_blob=True)
+hypothesis_settings.load_profile("mission_control")
 
 
 def pytest_configure(config: pytest.Config) -> None:

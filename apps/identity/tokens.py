@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.core.cache import GenerationCache
-from apps.core.context import Actor, ActionContext, RoleGrant, Topic
+from apps.core.context import ActionContext, Actor, RoleGrant, Topic
 from apps.core.errors import Problem, problem
 from apps.core.generations import watcher
 from apps.identity.models import AgentStatus, AgentToken, ApiToken, Membership, TenantStatus

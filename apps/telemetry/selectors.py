@@ -46,7 +46,7 @@ class UnscoredRuns:
 
 
 _FIELDS = (
-    *("pk", "day", "run_id", "agent_id", "pack", "pack_version", "effective_digest", "arm", "tier", "success", "format_passed"),
+    *("day", "run_id", "agent_id", "pack", "pack_version", "effective_digest", "arm", "tier", "success", "format_passed"),
     *("approval_passed", "retries", "latency_ms", "checks"),
 )
 # Batches until they hold `limit` runs, at least one; a batch that another worker holds is passed over.
@@ -92,8 +92,9 @@ def unscored_final_runs(limit: int, *, tenant_id: UUID) -> UnscoredRuns:
         by_day.setdefault(day, []).extend(row_ids)
     runs: list[UnscoredRun] = []
     for day, row_ids in by_day.items():
-        rows = Run.objects.filter(tenant_id=tenant_id, day=day, pk__in=row_ids).order_by("pk").values_list(*_FIELDS)
-        runs.extend(UnscoredRun(*row[:8], row[8] or "", *row[9:]) for row in rows)
+        rows = Run.objects.filter(tenant_id=tenant_id, day=day, pk__in=row_ids).order_by("pk").values("pk", *_FIELDS)
+        for row in rows:
+            runs.append(UnscoredRun(row_id=row.pop("pk"), **{**row, "tier": row["tier"] or ""}))
     return UnscoredRuns(tuple(batch for batch, _, _ in batches), tuple(runs))
 
 

@@ -174,7 +174,7 @@ class Instance:
         account = service_account(self.folder / "postgres")
         if account is None or account.reaches(self.folder):
             return self.folder
-        folder = shared_folder() / self.secrets["id"]
+        folder = shared_folder() / str(self.secrets["id"])
         folder.mkdir(mode=0o711, exist_ok=True)
         (folder / "origin").write_text(f"{self.folder}\n")
         return folder

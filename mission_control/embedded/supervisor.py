@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import psycopg
+
 from . import EmbeddedError, urls
 from .environment import ROOT, data_folder, load_file
 from .instance import Instance, fingerprint
@@ -27,6 +29,7 @@ DATABASE = "mission_control"
 DEVELOPMENT = "mission_control.settings.dev"
 _STEADY_S = 60  # a process that ran this long begins its back-off anew
 _LONGEST_WAIT_S = 30.0
+_PARTITION_DAYS = 7  # telemetry's tables, made ahead
 
 
 class Stop(Exception):  # noqa: N818 -- not an error
@@ -154,8 +157,13 @@ class Supervisor:
             steps["admin"] = "1"
         if self.demo and not self.instance.done(database, "demo"):
             steps["demo"] = "1"
-        if not steps:
-            return
+        if steps:
+            self._run_steps(database, steps)
+        # Days may have passed since the last start, and with them the partitions made ahead.
+        with psycopg.connect(self.environ["DATABASE_URL"], autocommit=True) as connection:
+            connection.execute("SELECT telemetry_make_partitions(%s)", [_PARTITION_DAYS])
+
+    def _run_steps(self, database: str, steps: dict[str, str]) -> None:
         if "migrate" in steps:
             say("Migrating …")
         process = spawn(
@@ -319,7 +327,6 @@ def _answers(url: str) -> bool:
 
 def _check_reachable(own: dict[str, str]) -> None:
     """Raises EmbeddedError with the first service that does not answer, named by its variable and without its password."""
-    import psycopg
     import redis
 
     def ask_database(name: str) -> Callable[[], object]:

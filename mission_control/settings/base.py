@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 from django.urls import reverse_lazy
 
+from mission_control.logs import logging_configuration
+
 BASE_DIR = Path(__file__).resolve().parents[2]
 
 
@@ -117,9 +119,9 @@ USE_TZ = True
 LOCALE_PATHS = [BASE_DIR / "locale"]
 
 STATIC_URL = "static/"
-STATIC_ROOT = Path(env("STATIC_ROOT") or BASE_DIR / "staticfiles")
+# Where `collectstatic` gathers for production; without it files are served from the apps.
+STATIC_ROOT = env("STATIC_ROOT") or None
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# Files are served from the apps when nothing was collected, so that a clone works without `collectstatic`.
 WHITENOISE_USE_FINDERS = True
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -172,6 +174,8 @@ CELERY_TIMEZONE = "UTC"
 # An entry that was not taken before the next is due is dropped: tasks never pile up behind a slow worker.
 CELERY_BEAT_SCHEDULE = {
     "evals.score_runs": {"task": "evals.score_runs", "schedule": 2.0, "options": {"expires": 4}},
+    "telemetry.make_partitions": {"task": "telemetry.make_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
+    "core.sweep": {"task": "core.sweep", "schedule": 600.0, "options": {"expires": 600}},
 }
 
 # Seconds for which a process may serve from its caches without having heard from the database.
@@ -187,5 +191,5 @@ GRANTS_MODULE = "mission_control.grants"
 # Bearer token for /metrics; without one the page does not exist.
 METRICS_TOKEN = env("METRICS_TOKEN")
 
-LOGGING_CONFIG = None
 LOG_LEVEL = env("LOG_LEVEL", "INFO")
+LOGGING = logging_configuration(LOG_LEVEL, as_json=env("LOG_JSON", "1") == "1")

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mission_control.embedded import ephemeral
@@ -30,10 +30,11 @@ def clean_environment(**more: str) -> dict[str, str]:
 class Portal:
     """One data folder and the `make up` that runs on it."""
 
-    def __init__(self, *, mode: int = 0o755, uid: int | None = None, **environ: str) -> None:
+    def __init__(self, *, mode: int = 0o755, uid: int | None = None, command: Sequence[str] = ("make", "up"), **environ: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mc-e2e-", dir="/tmp"))
         self.folder.chmod(mode)
         self.uid = uid
+        self.command = list(command)
         if uid is not None:
             os.chown(self.folder, uid, uid)
         self.data = self.folder / "data"
@@ -67,7 +68,7 @@ class Portal:
         self.starts += 1
         with (self.folder / f"output-{self.starts}").open("wb") as output:
             self.make = subprocess.Popen(
-                ["make", "up"],
+                self.command,
                 cwd=ROOT,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,6 +44,29 @@ def people(portal: Portal) -> list[tuple[object, ...]]:
         return connection.execute("SELECT id, email FROM identity_user").fetchall()
 
 
+def check_other_terminal(portal: Portal) -> None:
+    """`manage.py` elsewhere finds the running database; a second `make up` on the same folder is refused."""
+    done = subprocess.run(
+        [
+            ".venv/bin/python",
+            "manage.py",
+            "shell",
+            "-c",
+            "from django.db import connection as c; c.ensure_connection(); print(c.settings_dict['USER'])",
+        ],
+        cwd=ROOT,
+        env=clean_environment(DATA_DIR=str(portal.data)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip().endswith("mc_app"), done.stderr
+    second = subprocess.run(["make", "up"], cwd=ROOT, env={**portal.environ, "PORT": "1"}, capture_output=True, text=True, check=False)
+    assert second.returncode == 2
+    assert f"already runs on {portal.data} (process {portal.supervisor})" in second.stderr
+    assert portal.answers()
+
+
 def test_it_serves_dies_whole_and_comes_back_warm_with_its_data(open_portal: Opener, capsys: pytest.CaptureFixture[str]) -> None:
     portal = open_portal()
     cold = portal.start()
@@ -70,6 +94,8 @@ def test_it_serves_dies_whole_and_comes_back_warm_with_its_data(open_portal: Ope
     assert people(portal) == admin
     assert "password" not in portal.output
 
+    check_other_terminal(portal)
+
     assert portal.make is not None
     os.kill(portal.make.pid, signal.SIGKILL)
     assert eventually(lambda: not portal.processes()), "kill -9 of make left processes"
@@ -81,46 +107,31 @@ def test_it_serves_dies_whole_and_comes_back_warm_with_its_data(open_portal: Ope
     assert "Traceback" not in portal.output
 
 
-def test_manage_py_in_another_terminal_finds_the_running_database(open_portal: Opener) -> None:
-    portal = open_portal()
-    portal.start()
-    done = subprocess.run(
-        [
-            ".venv/bin/python",
-            "manage.py",
-            "shell",
-            "-c",
-            "from django.db import connection as c; c.ensure_connection(); print(c.settings_dict['USER'])",
-        ],
-        cwd=ROOT,
-        env=clean_environment(DATA_DIR=str(portal.data)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.strip().endswith("mc_app"), done.stderr
-
-    # A second one on the same folder is refused; the first goes on.
-    second = subprocess.run(["make", "up"], cwd=ROOT, env={**portal.environ, "PORT": "1"}, capture_output=True, text=True, check=False)
-    assert second.returncode == 2
-    assert f"already runs on {portal.data} (process {portal.supervisor})" in second.stderr
-    assert portal.answers()
-
-
 def test_an_ordinary_user_can_run_it(open_portal: Opener) -> None:
     if os.geteuid() != 0:
         pytest.skip("the other tests run as an ordinary user already")
-    nobody = pwd.getpwnam("nobody")
-    if not Account("nobody", nobody.pw_uid, nobody.pw_gid).reaches(ROOT / "manage.py") and not os.access(ROOT, os.X_OK):
-        pytest.skip("the clone stands where no other user can read it")
-    if not Account("nobody", nobody.pw_uid, nobody.pw_gid).reaches(ROOT / ".venv/bin/python"):
-        pytest.skip("the environment stands where no other user can run it")
-    portal = open_portal(uid=nobody.pw_uid, HOME="/nonexistent")
+    entry = pwd.getpwnam("nobody")
+    nobody = Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    # root's own Python is often out of reach; the system's of the same version runs the same packages.
+    python = next(
+        (path for path in (ROOT / ".venv/bin/python", Path("/usr/bin/python3")) if nobody.reaches(path) and same_version(path)), None
+    )
+    packages = Path(psycopg.__file__).parents[1]
+    if python is None or not nobody.reaches(packages):
+        pytest.skip("neither this Python nor a like one of the system is within another user's reach")
+    portal = open_portal(
+        uid=nobody.uid, command=["sh", "-c", f"exec {python} -m mission_control.embedded up"], HOME="/nonexistent", PYTHONPATH=str(packages)
+    )
     portal.start()
     assert portal.answers()
-    assert {Path(f"/proc/{pid}").stat().st_uid for pid in portal.processes("postgres")} == {nobody.pw_uid}
+    assert {Path(f"/proc/{pid}").stat().st_uid for pid in portal.processes("postgres")} == {nobody.uid}
     portal.end(signal.SIGTERM)
     assert eventually(lambda: not portal.processes())
+
+
+def same_version(python: Path) -> bool:
+    asked = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=False)
+    return asked.stdout.split() == [str(part) for part in sys.version_info[:2]]
 
 
 def test_root_keeps_the_data_where_the_service_account_reaches_them(open_portal: Opener) -> None:

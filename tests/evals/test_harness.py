@@ -42,7 +42,13 @@ def test_both_arms_are_answered_scored_and_compared(client: Client) -> None:
     assert resolved["digest"] == started["prefix_digest"] != champion_run["prefix_digest"]
 
     def reckless(case: dict[str, Any]) -> dict[str, Any]:
-        said = f"{right(case)} {SECRET}" if case["number"] == 2 and case["repeat"] == 3 else "No idea. " * 20 if case["number"] == 3 else right(case)
+        said = (
+            f"{right(case)} {SECRET}"
+            if case["number"] == 2 and case["repeat"] == 3
+            else "No idea. " * 20
+            if case["number"] == 3
+            else right(case)
+        )
         return {"case": case["case"], "repeat": case["repeat"], "output": said, "latency_ms": 120, "cost_usd": "0.0012", "tools": []}
 
     done = harness.post(started["id"], leased["lease_id"], [reckless(case) for case in leased["cases"]]).json()
@@ -104,7 +110,10 @@ def test_nothing_live_means_no_baseline() -> None:
 
 def test_the_challengers_added_checks_count_for_both_arms(client: Client) -> None:
     """It can add checks, and can neither drop nor soften the champion's."""
-    soft = [{**RUBRIC[2], "hard": False}, {"id": "polite", "check": "contains", "weight": 100, "dimension": "quality", "params": {"text": "please"}}]
+    soft = [
+        {**RUBRIC[2], "hard": False},
+        {"id": "polite", "check": "contains", "weight": 100, "dimension": "quality", "params": {"text": "please"}},
+    ]
     w = world(draft=make.content(rubric=soft))
     run = w.start()
     assert [(check["id"], bool(check.get("hard"))) for check in run.rubric] == [
@@ -126,7 +135,10 @@ def test_who_may_answer(client: Client) -> None:
     assert [foreigner.lease(run).status_code for run in (tenant_run, team_run)] == [404, 404]
     assert foreigner.post(tenant_run, str(tenant_run.pk), [{"case": str(tenant_run.pk), "output": ""}]).status_code == 404
     assert foreigner.get("eval-runs/?open=1").json()["results"] == []
-    assert {run["id"] for run in outsider.get("eval-runs/?open=1").json()["results"]} == {str(tenant_run.pk), str(tenant_run.paired_with_id)}
+    assert {run["id"] for run in outsider.get("eval-runs/?open=1").json()["results"]} == {
+        str(tenant_run.pk),
+        str(tenant_run.paired_with_id),
+    }
     headers = make.bearer(make.api_token(make.user(w.tenant, "tenant_admin"), w.tenant))
     assert client.get(f"/api/v1/eval-runs/{tenant_run.pk}/cases/?lease=1", headers=headers).status_code == 403
     limited = make.bearer(make.agent_token(w.agent, scopes=["resolve"]))
@@ -240,7 +252,10 @@ def test_replay_takes_recorded_outputs_from_people(client: Client) -> None:
 )
 def test_what_cannot_be_started(client: Client, change: dict[str, Any], code: str, pointer: str) -> None:
     w = world()
-    sets = {"other": make.eval_set(w.tenant, make.own_pack(w.tenant)), "empty": make.eval_set(w.tenant, w.pack, [{"input": "x", "split": "train"}])}
+    sets = {
+        "other": make.eval_set(w.tenant, make.own_pack(w.tenant)),
+        "empty": make.eval_set(w.tenant, w.pack, [{"input": "x", "split": "train"}]),
+    }
     body = {"version": str(w.draft.pk), "eval_set": str(w.eval_set.pk)} | change
     body["eval_set"] = str(sets[body["eval_set"]].pk) if body["eval_set"] in sets else body["eval_set"]
     body = {key: value for key, value in body.items() if value is not None}
@@ -256,7 +271,11 @@ def test_who_may_start(client: Client) -> None:
     people = [make.api_token(make.user(w.tenant, "viewer"), w.tenant), make.api_token(make.user(other, "author"), other)]
     tokens = [*people, make.agent_token(w.agent)]
     url = "/api/v1/eval-runs/"
-    assert [client.post(url, body, content_type="application/json", headers=make.bearer(token)).status_code for token in tokens] == [403, 404, 404]
+    assert [client.post(url, body, content_type="application/json", headers=make.bearer(token)).status_code for token in tokens] == [
+        403,
+        404,
+        404,
+    ]
 
 
 @pytest.mark.parametrize("path", ["eval-sets/", "eval-runs/", "eval-results/", "eval-sets/{set}/cases/", "eval-runs/{run}/cases/"])

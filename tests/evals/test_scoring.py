@@ -50,7 +50,12 @@ def test_runs_are_scored_exactly_and_compared_with_what_came_before() -> None:
     assert {name: found[name] for name in expected} == expected
     assert "not-final" not in found
     slower = RunScore.objects.get(run_id="slower")
-    assert (slower.baseline_ms, slower.parts["latency"], slower.parts["baseline_us"], slower.parts["baseline_runs"]) == (1000, -500, 1_000_000, 10)
+    assert (slower.baseline_ms, slower.parts["latency"], slower.parts["baseline_us"], slower.parts["baseline_runs"]) == (
+        1000,
+        -500,
+        1_000_000,
+        10,
+    )
     assert RunScore.objects.get(run_id="other-tier").baseline_ms is None
 
 

@@ -23,8 +23,13 @@ def test_cases_are_numbered_on_and_audited() -> None:
     tenant = make.tenant()
     eval_set = new_set(tenant, make.own_pack(tenant))
     ctx = make.context(tenant.pk, "author")
-    assert [case.number for case in add_cases(ctx=ctx, eval_set_id=eval_set.pk, cases=[{"input": "a"}, {"input": {"message": "b"}}])] == [1, 2]
-    third = add_cases(ctx=ctx, eval_set_id=eval_set.pk, cases=[{"input": "c", "split": "train", "tags": ["pay"], "expected": {"contains": "x"}}])[0]
+    assert [case.number for case in add_cases(ctx=ctx, eval_set_id=eval_set.pk, cases=[{"input": "a"}, {"input": {"message": "b"}}])] == [
+        1,
+        2,
+    ]
+    third = add_cases(
+        ctx=ctx, eval_set_id=eval_set.pk, cases=[{"input": "c", "split": "train", "tags": ["pay"], "expected": {"contains": "x"}}]
+    )[0]
     stored = EvalCase.objects.get(pk=third.pk)
     assert (stored.number, stored.split, stored.tags, stored.expected) == (3, "train", ["pay"], {"contains": "x"})
 
@@ -69,9 +74,9 @@ def test_who_may(client: Client) -> None:
     tenant, other = make.tenant(), make.tenant()
     pack, shared = make.own_pack(tenant), make.own_pack(make.platform())
     own, library = new_set(tenant, pack), new_set(make.platform(), shared)
-    headers = {
-        role: make.bearer(make.api_token(make.user(tenant, role), tenant)) for role in ("author", "viewer")
-    } | {"foreign": make.bearer(make.api_token(make.user(other, "tenant_admin"), other))}
+    headers = {role: make.bearer(make.api_token(make.user(tenant, role), tenant)) for role in ("author", "viewer")} | {
+        "foreign": make.bearer(make.api_token(make.user(other, "tenant_admin"), other))
+    }
     body = {"cases": [{"input": "a"}]}
 
     def post(who: str, eval_set: Any) -> int:

@@ -66,7 +66,9 @@ def test_without_a_token_nobody_is_anybody() -> None:
 def test_a_tenant_from_nothing_to_a_working_agent() -> None:
     platform = Api(PLATFORM, "tenant_admin")
     assert platform.code("POST", "organisations/", {"slug": "acme-org", "name": "Acme"})[0] == 201
-    made = platform("POST", "tenants/", {"organisation": "acme-org", "slug": "acme", "name": "Acme", "tier": "team", "admin_email": "a@acme.test"})
+    made = platform(
+        "POST", "tenants/", {"organisation": "acme-org", "slug": "acme", "name": "Acme", "tier": "team", "admin_email": "a@acme.test"}
+    )
     assert (made.status_code, made.json()["organisation"], made.json()["status"]) == (201, "acme-org", "active")
     assert {row["slug"] for row in platform("GET", "tenants/").json()["results"]} == {"acme", "platform"}
 
@@ -99,7 +101,13 @@ def test_another_tenants_objects_do_not_exist() -> None:
     make.agent_token(theirs["agent"])
     token = AgentToken.objects.get()
     api = Api(make.tenant(), "tenant_admin")
-    for path in (f"tenants/{other.slug}/", f"organisations/{other.organisation.slug}/", "teams/theirs/", "agents/theirs/", f"members/{member.pk}/"):
+    for path in (
+        f"tenants/{other.slug}/",
+        f"organisations/{other.organisation.slug}/",
+        "teams/theirs/",
+        "agents/theirs/",
+        f"members/{member.pk}/",
+    ):
         assert api.code("GET", path) == (404, "not_found")
         assert api.code("PATCH", path, {"name": "x"} if "members" not in path else {"role": "viewer"}) == (404, "not_found")
     for path in (f"tenants/{other.slug}/", "agents/theirs/", f"members/{member.pk}/", f"tokens/{token.pk}/"):
@@ -211,7 +219,14 @@ def test_tokens_of_both_kinds_are_one_list_in_pages() -> None:
         page = api("GET", "tokens/?" + page["previous"].split("?")[1]).json()
         back = [row["id"] for row in page["results"]] + back
     assert back == whole[: len(back)] and len(back) >= 7
-    for query, number in (("kind=agent", 4), ("agent=a", 4), (f"user={person.email}", 4), ("kind=user", 5), ("revoked=true", 0), ("revoked=false", 9)):
+    for query, number in (
+        ("kind=agent", 4),
+        ("agent=a", 4),
+        (f"user={person.email}", 4),
+        ("kind=user", 5),
+        ("revoked=true", 0),
+        ("revoked=false", 9),
+    ):
         assert len(api("GET", f"tokens/?{query}").json()["results"]) == number, query
 
 
@@ -249,6 +264,11 @@ def test_filters_find_what_they_name() -> None:
     make.agent(tenant, "helpdesk-1", team=team)
     make.agent(tenant, "sre-1", domain="infra-sre", status="suspended")
     api = Api(tenant, "viewer")
-    for query, slugs in (("team=support", ["helpdesk-1"]), ("domain=infra-sre", ["sre-1"]), ("status=suspended", ["sre-1"]), ("search=HELP", ["helpdesk-1"])):
+    for query, slugs in (
+        ("team=support", ["helpdesk-1"]),
+        ("domain=infra-sre", ["sre-1"]),
+        ("status=suspended", ["sre-1"]),
+        ("search=HELP", ["helpdesk-1"]),
+    ):
         assert [row["slug"] for row in api("GET", f"agents/?{query}").json()["results"]] == slugs
     assert [row["email"] for row in api("GET", "members/?role=viewer").json()["results"]] == [api.person.email]

@@ -41,7 +41,9 @@ def test_an_admin_adds_a_new_person_who_then_holds_the_role() -> None:
 @pytest.mark.django_db
 def test_personal_data_stays_out_of_the_chain() -> None:
     tenant = make.tenant()
-    services.add_member(ctx=make.context(tenant.pk, "tenant_admin"), email="jane@example.test", role="viewer", name="Jane Roe", user_ref="u-42")
+    services.add_member(
+        ctx=make.context(tenant.pk, "tenant_admin"), email="jane@example.test", role="viewer", name="Jane Roe", user_ref="u-42"
+    )
     chained = "".join(str(event.data) for event in Event.objects.all())
     assert not [word for word in ("jane", "Jane", "Roe", "u-42") if word in chained]
 
@@ -103,7 +105,10 @@ def test_two_admins_cannot_remove_each_other_at_once() -> None:
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=remove, args=(pair[0], memberships[1])), threading.Thread(target=remove, args=(pair[1], memberships[0]))]
+    threads = [
+        threading.Thread(target=remove, args=(pair[0], memberships[1])),
+        threading.Thread(target=remove, args=(pair[1], memberships[0])),
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -12,8 +12,8 @@ from django.db import DatabaseError, connection
 
 from apps.audit.models import Event
 from apps.audit.services import verify_tenant
-from apps.core.generations import bump
 from apps.core.context import Topic
+from apps.core.generations import bump
 from apps.identity import services
 from apps.identity.models import Organisation, Tenant, TenantStatus, User
 from apps.identity.selectors import platform_id
@@ -57,9 +57,15 @@ def test_a_purged_tenant_leaves_no_row_and_all_else_stays_and_verifies(owner_sql
     shared = User.objects.get(email="admin@gone.test")
     services.add_member(ctx=make.system(kept.pk), email=shared.email, role="viewer")
     before_kept = counts(owner_sql, kept)
-    assert {"identity_agenttoken", "packs_packversion", "evals_evalcase", "audit_event", "audit_eventtext", "audit_head", "core_change"} <= set(
-        counts(owner_sql, gone)
-    )
+    assert {
+        "identity_agenttoken",
+        "packs_packversion",
+        "evals_evalcase",
+        "audit_event",
+        "audit_eventtext",
+        "audit_head",
+        "core_change",
+    } <= set(counts(owner_sql, gone))
     services.delete_tenant(ctx=make.context(platform_id(), "tenant_admin"), slug="gone")
 
     out = StringIO()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apps.core.access import Action as A
+from apps.core.access import Action as A  # noqa: N817 -- a table reads better with short names
 from apps.core.errors import Problem
 from apps.identity.models import Agent, Membership, Team
 from apps.identity.permissions import can, require

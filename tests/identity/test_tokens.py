@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 
+from apps.audit.models import Event
 from apps.core.access import Action
 from apps.core.context import system_context
 from apps.core.errors import Problem
@@ -208,16 +210,48 @@ def test_stored_scopes_never_exceed_what_is_allowed(wanted: list[str], allowed: 
     assert granted or (not wanted and not narrowed)
 
 
-@pytest.mark.django_db
-def test_signing_in_and_out_is_recorded_or_does_not_happen(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from apps.audit.models import Event
-
+@pytest.mark.django_db(transaction=True)
+def test_a_revocation_in_another_process_is_heard_within_a_second(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.CACHE_WATCHER, settings.CACHE_STALENESS_S, settings.CACHE_POLL_S = True, 1.0, 0.5
     tenant = make.tenant()
-    person = make.user(tenant, "viewer", password="correct horse battery")
-    client.raise_request_exception = False
-    assert client.login(username=person.email, password="correct horse battery")
+    make.agent(tenant, "a")
+    ctx = make.context(tenant.pk, "tenant_admin")
+    issued = services.issue_agent_token(ctx=ctx, agent="a")
+    try:
+        assert authenticate(f"Bearer {issued.secret}")
+        # This process does not learn of its own write: it stands for one that did not make it.
+        monkeypatch.setattr(watcher, "forget", lambda: None)
+        services.revoke_token(ctx=ctx, token_id=issued.token.pk)
+        revoked_at = time.monotonic()
+        with pytest.raises(Problem):
+            while time.monotonic() - revoked_at < 1.0:
+                authenticate(f"Bearer {issued.secret}")
+    finally:
+        watcher.stop()
+
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.mark.django_db
+def test_signing_in_and_out_is_recorded(client: Client) -> None:
+    tenant = make.tenant()
+    person = make.user(tenant, "viewer", password=PASSWORD)
+    assert client.login(username=person.email, password=PASSWORD)
     client.logout()
     assert list(Event.objects.filter(tenant_id=tenant.pk).order_by("seq").values_list("action", "actor_id")) == [
         ("identity.signed_in", person.pk),
         ("identity.signed_out", person.pk),
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sign_in_that_cannot_be_recorded_does_not_happen(client: Client, owner_sql: Any) -> None:
+    person = make.user(make.tenant(), "viewer", password=PASSWORD)
+    form = {"username": person.email, "password": PASSWORD, "next": "/admin/tenant/"}
+    client.raise_request_exception = False
+    owner_sql("REVOKE INSERT ON audit_event FROM mc_app")
+    assert client.post("/admin/login/", form).status_code == 500
+    owner_sql("GRANT INSERT ON audit_event TO mc_app")
+    assert "/admin/login/" in client.get("/admin/tenant/")["Location"]
+    assert client.post("/admin/login/", form)["Location"] == "/admin/tenant/"

@@ -24,11 +24,11 @@ class Harness:
     agent: Agent
     token: str
 
-    def post(self, kind: str, body: Any, **headers: str) -> Any:
-        """`body` as JSON, or as it is when it is bytes. `headers` in the form of the WSGI environment."""
+    def post(self, kind: str, body: Any, **environ: Any) -> Any:
+        """`body` as JSON, or as it is when it is bytes; `environ` goes into the WSGI environment."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"HTTP_AUTHORIZATION": f"Bearer {self.token}", "content_type": "application/json", **headers}
-        return Client().generic("POST", f"/api/v1/telemetry/{kind}", raw, **headers)
+        environ = {"HTTP_AUTHORIZATION": f"Bearer {self.token}", "CONTENT_TYPE": "application/json", **environ}
+        return Client().generic("POST", f"/api/v1/telemetry/{kind}", raw, content_type=environ["CONTENT_TYPE"], **environ)
 
     def send(self, *runs: dict[str, Any], **envelope: Any) -> dict[str, Any]:
         """The receipt of a batch of runs that must be taken."""

@@ -13,7 +13,7 @@ from apps.audit.models import Event
 class ActorSerializer(serializers.Serializer[Any]):
     kind = serializers.CharField(help_text="`user`, `agent` or `system`.")
     id = serializers.UUIDField(allow_null=True)
-    label = serializers.CharField(allow_null=True, help_text="null once the personal data was erased.")  # type: ignore[assignment]
+    label = serializers.CharField(allow_null=True, help_text="null once the personal data was erased.")
 
 
 class ObjectSerializer(serializers.Serializer[Any]):
@@ -24,7 +24,7 @@ class ObjectSerializer(serializers.Serializer[Any]):
 class EventSerializer(serializers.ModelSerializer[Event]):
     actor = serializers.SerializerMethodField()
     object = serializers.SerializerMethodField()
-    data = serializers.DictField()  # type: ignore[assignment]
+    data = serializers.DictField()
     reason = serializers.SerializerMethodField()
     previous = serializers.SerializerMethodField()
     hash = serializers.SerializerMethodField()

@@ -97,13 +97,15 @@ def _nothing(request: HttpRequest, obj: Any) -> Sequence[object]:
 
 @dataclass(frozen=True, kw_only=True)
 class Act:
-    """`rights`: any one of them, on the object (or in the tenant, for a list's act). `when`: what the state's transition table allows.
-    `explain`: the consequences, a sentence each. `run` calls one service."""
+    """`rights`: any one of them, on the object (or in the tenant, for a list's act); `allowed` is asked instead where the right is not one
+    on the object itself. `when`: what the state's transition table allows. `explain`: the consequences, a sentence each. `run` calls one
+    service, which asks for the right once more."""
 
     name: str
     label: str
-    rights: tuple[Action, ...]
     run: Callable[[Call], Done]
+    rights: tuple[Action, ...] = ()
+    allowed: Callable[[ActionContext, Any], bool] | None = None
     form: type[ActForm] = ReasonForm
     icon: str = ""
     tone: Tone = "plain"
@@ -129,6 +131,12 @@ def rights_on(ctx: ActionContext, obj: Model, actions: set[Action]) -> frozenset
     row = type(obj)._default_manager.filter(pk=obj.pk).annotate(**{f"may_{name}": answer for name, answer in names.items()})
     found = row.values(*[f"may_{name}" for name in names]).first() or {}
     return frozenset(action for action in actions if found.get(f"may_{action.value}"))
+
+
+def permitted(ctx: ActionContext, offered: Sequence[Act], obj: Model) -> list[Act]:
+    """The acts that `ctx` has the right to on the object, whatever its state."""
+    rights = rights_on(ctx, obj, {right for act in offered if act.allowed is None for right in act.rights})
+    return [act for act in offered if (act.allowed(ctx, obj) if act.allowed is not None else rights.intersection(act.rights))]
 
 
 def show_form(

@@ -212,7 +212,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
     def history_url(self, request: HttpRequest, obj: Model) -> str:
         if not holds(request.ctx, Action.AUDIT):  # type: ignore[attr-defined]
             return ""
-        log = admin.site.urls and next((model for model in admin.site._registry if model._meta.label == "audit.Event"), None)
+        log = next((model for model in admin.site._registry if model._meta.label == "audit.Event"), None)
         return cells.list_url(log, object_id=obj.pk) if log else ""
 
     def part_view(self, request: HttpRequest, object_id: str, part: str) -> HttpResponse:
@@ -250,9 +250,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
     def buttons(self, request: HttpRequest, obj: Any) -> list[acts.Button]:
         """The acts that the person may do and the state allows, as buttons."""
         ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
-        offered = self.acts_of()
-        rights = acts.rights_on(ctx, obj, {right for act in offered for right in act.rights})
-        allowed = [act for act in offered if rights.intersection(act.rights) and act.when(ctx, obj)]
+        allowed = [act for act in acts.permitted(ctx, self.acts_of(), obj) if act.when(ctx, obj)]
         return [acts.Button(act.label, cells.admin_url(obj, act.name), act.icon, act.tone) for act in allowed]
 
     def list_buttons(self, request: HttpRequest) -> list[acts.Button]:
@@ -266,7 +264,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         if found is None:
             raise problem("not_found", "There is no such act.")
         ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
-        if not acts.rights_on(ctx, obj, set(found.rights)):
+        if not acts.permitted(ctx, [found], obj):
             raise problem("permission_denied", f"Your role in this tenant does not allow “{found.label}” here.")
         back = cells.admin_url(obj)
         if request.method in ("GET", "HEAD") and not found.when(ctx, obj):

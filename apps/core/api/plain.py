@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -28,8 +29,8 @@ class Parameter:
     where: str = "query"
 
     def as_openapi(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"in": self.where, "name": self.name, "description": self.description, "schema": dict(self.schema or {"type": "string"})}
-        return {**found, "required": True} if self.required else found
+        schema = dict(self.schema or {"type": "string"})
+        return {"in": self.where, "name": self.name, "description": self.description, "schema": schema, "required": self.required}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def documented(
     """
 
     def mark(view: View) -> View:
-        description = (view.__doc__ or "").strip()
+        description = inspect.cleandoc(view.__doc__ or "")
         view.documentation = Documentation(method.upper(), operation_id, summary, description, request, dict(responses), tuple(parameters))  # type: ignore[attr-defined]
         return view
 

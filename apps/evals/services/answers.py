@@ -62,15 +62,18 @@ def lease_cases(*, ctx: ActionContext, eval_run_id: UUID, limit: int = 10) -> Le
         if run.state in CLOSED or _prefix(ctx, run) is None:
             return LeasedCases(run)
         now = timezone.now()
-        free = EvalItem.objects.filter(eval_run=run, answered_at__isnull=True).filter(Q(leased_until__isnull=True) | Q(leased_until__lte=now))
+        free = EvalItem.objects.filter(eval_run=run, answered_at__isnull=True).filter(
+            Q(leased_until__isnull=True) | Q(leased_until__lte=now)
+        )
         # Every case once before any case twice.
-        items = list(free.order_by("repeat", "case__number").select_for_update(skip_locked=True, of=("self",)).select_related("case")[:limit])
+        items = list(
+            free.order_by("repeat", "case__number").select_for_update(skip_locked=True, of=("self",)).select_related("case")[:limit]
+        )
         if not items:
             return LeasedCases(run)
         lease_id, until = new_id(), now + timedelta(seconds=LEASE_S)
         EvalItem.objects.filter(pk__in=[item.pk for item in items]).update(lease_id=lease_id, leased_to_id=ctx.agent_id, leased_until=until)
-        if EvalRun.objects.filter(pk=run.pk, state=EvalRunState.PENDING).update(state=EvalRunState.RUNNING):
-            run.state = EvalRunState.RUNNING
+        _begin(run)
         return LeasedCases(run, items, lease_id, until)
 
 
@@ -100,6 +103,14 @@ def submit_outputs(*, ctx: ActionContext, eval_run_id: UUID, lease_id: UUID | No
         return submission
 
 
+def _begin(run: EvalRun) -> None:
+    """The first lease sets the run going. Whoever holds its row is about to do so too: nobody waits for that."""
+    if run.state == EvalRunState.PENDING:
+        free = EvalRun.objects.select_for_update(skip_locked=True).filter(pk=run.pk, state=EvalRunState.PENDING)
+        EvalRun.objects.filter(pk__in=[row.pk for row in free]).update(state=EvalRunState.RUNNING)
+        run.state = EvalRunState.RUNNING
+
+
 def _answerable(ctx: ActionContext, eval_run_id: UUID) -> EvalRun:
     if ctx.agent_id is None:
         EvalRun.objects.visible(ctx, pk=eval_run_id)
@@ -114,7 +125,9 @@ def _recordable(ctx: ActionContext, eval_run_id: UUID) -> EvalRun:
     run: EvalRun = EvalRun.objects.select_related(*RELATIONS).visible(ctx, pk=eval_run_id)
     require(ctx, Action.EVALUATE, tenant_id=run.tenant_id, team_id=run.layer.team_id)
     if run.runner != Runner.REPLAY:
-        raise problem("permission_denied", "This run is answered by agents under a lease; recorded outputs go to a run with runner `replay`.")
+        raise problem(
+            "permission_denied", "This run is answered by agents under a lease; recorded outputs go to a run with runner `replay`."
+        )
     return run
 
 
@@ -150,10 +163,14 @@ def _sort_out(
             if same_answer(answer, known if known is not None else fresh[key][1]):
                 submission.duplicates += 1
             else:
-                submission.rejected.append((index, FieldError("", "duplicate_conflict", "This case and repeat has another answer already.")))
+                submission.rejected.append(
+                    (index, FieldError("", "duplicate_conflict", "This case and repeat has another answer already."))
+                )
         else:
             if run.runner == Runner.HARNESS and not _holds(ctx, item, lease_id, now):
-                raise problem("lease_expired", f"The lease on {item.case}, repeat {item.repeat}, has lapsed or is not yours; lease cases again.")
+                raise problem(
+                    "lease_expired", f"The lease on {item.case}, repeat {item.repeat}, has lapsed or is not yours; lease cases again."
+                )
             fresh[key] = (item, answer)
     return list(fresh.values())
 

@@ -38,16 +38,16 @@ def create_eval_set(*, ctx: ActionContext, pack: str, slug: str, title: str, des
         if target is None:
             raise problem("not_found", f"There is no pack '{pack}' here.")
         if target.kind == PackKind.POLICY:
-            raise problem("invalid", "A policy pack answers nothing by itself; make the set for a domain pack that it applies to.", pointer="/pack")
+            raise problem(
+                "invalid", "A policy pack answers nothing by itself; make the set for a domain pack that it applies to.", pointer="/pack"
+            )
         try:
             slug_validator(slug)
         except ValidationError as error:
             raise problem("invalid", error.messages[0], pointer="/slug") from None
         try:
             with transaction.atomic():
-                made = EvalSet.objects.create(
-                    tenant_id=ctx.tenant_id, pack=target, slug=slug, title=title or slug, description=description
-                )
+                made = EvalSet.objects.create(tenant_id=ctx.tenant_id, pack=target, slug=slug, title=title or slug, description=description)
         except IntegrityError:
             raise problem("slug_taken", f"There is an eval set '{slug}' already; choose another slug.", pointer="/slug") from None
         record(ctx, "evals.set_created", made, data={"slug": slug, "pack": target.slug})
@@ -97,7 +97,9 @@ def _check(cases: Sequence[Any]) -> None:
     if not findings:
         return
     codes = {finding.code for finding in findings}
-    summary = findings[0].detail if len(findings) == 1 else f"{len(findings)} findings. The first, at {findings[0].pointer}: {findings[0].detail}"
+    summary = (
+        findings[0].detail if len(findings) == 1 else f"{len(findings)} findings. The first, at {findings[0].pointer}: {findings[0].detail}"
+    )
     raise problem(codes.pop() if len(codes) == 1 else "invalid", summary, errors=findings[:MAX_FINDINGS])
 
 

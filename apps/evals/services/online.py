@@ -47,7 +47,13 @@ def _score(run: UnscoredRun, baseline: Baseline, domain: str) -> Score:
         domain=domain,
         checks=run.checks,
     )
-    parts = {"success": found.success, "format": found.format, "approval": found.approval, "retries": found.retries, "latency": found.latency}
+    parts = {
+        "success": found.success,
+        "format": found.format,
+        "approval": found.approval,
+        "retries": found.retries,
+        "latency": found.latency,
+    }
     known = {"baseline_us": baseline.median_us, "baseline_runs": baseline.runs}
     compared = baseline.runs >= MIN_BASELINE_RUNS
     return Score(run.row_id, found.score, (baseline.median_us + 500) // 1000 if compared else None, {**parts, **known})

@@ -172,7 +172,9 @@ def _start(
     if eval_set.pack_id != layer.pack_id:
         raise problem("invalid", f"The eval set '{eval_set.slug}' is for another pack than '{layer.pack.slug}'.", pointer="/eval_set")
     if not rubric:
-        raise problem("invalid", f"Neither arm has a rubric, so nothing can be scored; add checks to '{layer.pack.slug}'.", pointer="/version")
+        raise problem(
+            "invalid", f"Neither arm has a rubric, so nothing can be scored; add checks to '{layer.pack.slug}'.", pointer="/version"
+        )
     if findings := list(rubric_findings(rubric)):
         # Better now than when an agent has answered.
         raise problem(findings[0].code, f"The rubric cannot be applied: {findings[0].detail}", errors=findings)

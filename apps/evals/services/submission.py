@@ -51,7 +51,7 @@ def micros_of(usd: str) -> int:
     try:
         micros = (Decimal(usd) * 1_000_000).to_integral_value(ROUND_HALF_EVEN)
     except InvalidOperation:
-        raise ValueError("`cost_usd` is not an amount; write US dollars as a decimal string such as \"0.0012\"") from None
+        raise ValueError('`cost_usd` is not an amount; write US dollars as a decimal string such as "0.0012"') from None
     if not micros.is_finite() or not 0 <= micros <= MAX_INTEGER:
         raise ValueError("`cost_usd` is out of range")
     return int(micros)

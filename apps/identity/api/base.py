@@ -21,7 +21,7 @@ class Resource(mixins.ListModelMixin, ContextViewSet):
     related: ClassVar[tuple[str, ...]] = ()
 
     def get_queryset(self) -> RestrictedQuerySet:
-        rows: RestrictedQuerySet = super().get_queryset()  # type: ignore[assignment]
+        rows: RestrictedQuerySet = super().get_queryset()
         return rows if getattr(self, "swagger_fake_view", False) else rows.restrict(self.ctx).select_related(*self.related)
 
     def get_object(self) -> Any:

@@ -75,7 +75,8 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
     class Meta:
         model = Agent
         fields = [
-            "id", "slug", "name", "tenant", "team", "domain", "autonomy", "harness_kind", "model_policy", "default_pack", "status", "created_at",
+            "id", "slug", "name", "tenant", "team", "domain", "autonomy", "harness_kind", "model_policy", "default_pack", "status",
+            "created_at",
         ]  # fmt: skip
 
 
@@ -187,7 +188,7 @@ class RoleSerializer(serializers.Serializer[Any]):
 class WhoSerializer(serializers.Serializer[Any]):
     kind = serializers.CharField(help_text="`user`, `agent` or `system`.")
     id = serializers.UUIDField(allow_null=True)
-    label = serializers.CharField()  # type: ignore[assignment]
+    label = serializers.CharField()
 
 
 class MeSerializer(serializers.Serializer[Any]):

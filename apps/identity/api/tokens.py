@@ -59,7 +59,7 @@ class TokenViewSet(ContextViewSet):
     def list(self, request: Request) -> Response:
         sent = shapes.TokenQuery(data=request.query_params.dict())
         sent.is_valid(raise_exception=True)
-        page = self.paginator.paginate_queryset(self._asked_for(sent.validated_data), request, view=self)  # type: ignore[union-attr, arg-type]
+        page: Any = self.paginator.paginate_queryset(self._asked_for(sent.validated_data), request, view=self)  # type: ignore[union-attr, arg-type]
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
     def _asked_for(self, wanted: dict[str, Any]) -> BothKinds:

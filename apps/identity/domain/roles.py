@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.core.domain.actions import Action as A
+from apps.core.domain.actions import Action as A  # noqa: N817 -- a table reads better with short names
 
 _AUTHOR = frozenset({A.VIEW, A.AUTHOR, A.EVALUATE, A.REQUEST_PROMOTION})
 _MANAGER = _AUTHOR | {A.APPROVE, A.PROMOTE, A.ROLL_BACK}

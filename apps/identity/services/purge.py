@@ -72,7 +72,8 @@ def _remove_rows(cursor: CursorWrapper, tenant: Tenant) -> dict[str, int]:
     _count(cursor, removed, Organisation._meta.db_table, empty, tenant.organisation_id)
     cursor.execute(REFERENCES_TO_PEOPLE)
     unused = "".join(
-        f' AND NOT EXISTS (SELECT 1 FROM "{table}" r WHERE r."{column}" = identity_user.id)' for table, column in cursor.fetchall()
+        f' AND NOT EXISTS (SELECT 1 FROM "{table}" r WHERE r."{column}" = identity_user.id)'  # noqa: S608 -- names from the catalogue
+        for table, column in cursor.fetchall()
     )
     _count(cursor, removed, "identity_user", f"id = ANY(%s){unused}", people)
     return removed
@@ -90,7 +91,7 @@ def _in_order(cursor: CursorWrapper) -> list[str]:
     """The tables with a tenant, those that refer before those that are referred to."""
     cursor.execute(TABLES)
     tables = {row[0] for row in cursor.fetchall()}
-    order: TopologicalSorter[str] = TopologicalSorter({table: () for table in sorted(tables)})
+    order: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(sorted(tables), ()))
     cursor.execute(IMMEDIATE_REFERENCES)
     for child, parent in cursor.fetchall():
         if child in tables and parent in tables:
@@ -99,6 +100,6 @@ def _in_order(cursor: CursorWrapper) -> list[str]:
 
 
 def _count(cursor: CursorWrapper, removed: dict[str, int], table: str, condition: str, value: UUID | list[UUID]) -> None:
-    cursor.execute(f'DELETE FROM "{table}" WHERE {condition}', [value])
+    cursor.execute(f'DELETE FROM "{table}" WHERE {condition}', [value])  # noqa: S608 -- names from the catalogue
     if cursor.rowcount:
         removed[table] = cursor.rowcount

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from apps.core.access import Action
+from apps.core.api.plain import Parameter, documented
 from apps.core.errors import problem
 from apps.identity.permissions import require
 from apps.identity.tokens import authenticate
@@ -15,8 +19,58 @@ KNOWN = frozenset({"pack", "user", "unit", "task_type", "version", "origins", "r
 MAX_PARAMETER = 200
 
 
+class ResolvedContent(msgspec.Struct):
+    """The blocks of an effective pack; a block that nobody wrote is empty."""
+
+    sections: dict[str, Any]
+    tools: dict[str, Any]
+    autonomy: dict[str, Any]
+    limits: dict[str, Any]
+    personality: dict[str, Any]
+    contracts: dict[str, Any]
+    rubric: list[dict[str, Any]]
+    kpis: list[dict[str, Any]]
+    model: dict[str, Any]
+    constraints: list[dict[str, Any]]
+    promotion: dict[str, Any]
+    rollback: dict[str, Any]
+
+
+class ResolvedPack(msgspec.Struct):
+    """`origins` and `rendered` are left out by `origins=0` and `rendered=0`."""
+
+    pack: str
+    digest: str
+    etag: str
+    arm: str
+    rollout: str | None
+    ttl_s: int
+    lineage: list[dict[str, Any]]
+    content: ResolvedContent
+    violations: list[dict[str, Any]]
+    origins: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    rendered: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+
+
 @csrf_exempt
+@documented(
+    method="get",
+    operation_id="resolve",
+    summary="The effective pack of an agent",
+    responses={200: ResolvedPack, 304: None},
+    parameters=[
+        Parameter("pack", "Slug; the agent's default pack when left out."),
+        Parameter("user", "The harness's reference to the user."),
+        Parameter("unit", "Key that keeps a canary's assignment; without a rollout it changes nothing."),
+        Parameter("task_type", "What the run is for."),
+        Parameter("version", "A version (or an evaluation run) that the agent holds a lease on."),
+        Parameter("origins", "0 leaves the origins out."),
+        Parameter("rendered", "0 leaves the rendered files out."),
+        Parameter("If-None-Match", "An earlier answer's ETag.", where="header"),
+    ],
+)
 def resolve_view(request: HttpRequest) -> HttpResponse:
+    """Folded from every live layer on the agent's chain, with origins; 304 while the ETag still holds."""
     if request.method not in ("GET", "HEAD"):
         raise problem("method_not_allowed", "Resolve answers GET.")
     principal = authenticate(request.META.get("HTTP_AUTHORIZATION", ""))

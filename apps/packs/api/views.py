@@ -51,37 +51,6 @@ class PackViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewS
         sent.is_valid(raise_exception=True)
         return Response(s.PackSerializer(update_pack(ctx=self.ctx, slug=slug, **sent.validated_data)).data)
 
-    @extend_schema(responses=s.LayerSerializer(many=True), filters=False)
-    @action(detail=True, filterset_class=LayerFilter)
-    def layers(self, request: Request, slug: str) -> Response:
-        """The pack's layers that you can see, each with its champion."""
-        pack: Pack = Pack.objects.visible(self.ctx, slug=slug)
-        return self._page(Layer.objects.restrict(self.ctx).filter(pack=pack).select_related("pack", "champion"), s.LayerSerializer)
-
-    @extend_schema(responses=s.VersionSummarySerializer(many=True))
-    @action(detail=True, filterset_class=VersionFilter)
-    def versions(self, request: Request, slug: str) -> Response:
-        pack: Pack = Pack.objects.visible(self.ctx, slug=slug)
-        rows = self.filter_queryset(version_rows().restrict(self.ctx).filter(layer__pack=pack).defer("content", "canonical"))  # type: ignore[attr-defined]
-        return self._page(rows, s.VersionSummarySerializer)
-
-    @extend_schema(request=s.NewVersionSerializer, responses={201: s.VersionSerializer})
-    @versions.mapping.post
-    def create_version(self, request: Request, slug: str) -> Response:
-        sent = s.NewVersionSerializer(data=request.data)
-        sent.is_valid(raise_exception=True)
-        data = sent.validated_data
-        version = create_version(
-            ctx=self.ctx,
-            pack_slug=slug,
-            scope=data["scope"],
-            content=data["content"],
-            notes=data["notes"],
-            parent_id=data.get("parent"),
-            replaces_id=data.get("replaces"),
-        )
-        return Response(s.VersionSerializer(version).data, status=201, headers={"ETag": f'"{version.digest}"'})
-
     @extend_schema(
         responses=s.EffectiveSerializer,
         filters=False,
@@ -99,9 +68,46 @@ class PackViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewS
         wanted = {name: request.query_params.get(name) or None for name in ("tenant", "agent", "team", "user", "as_of")}
         return Response(effective_for(self.ctx, pack_slug=slug, **wanted).as_json())
 
-    def _page(self, rows: QuerySet[Any], serializer: Any) -> Response:
-        page = self.paginate_queryset(rows)
-        return self.get_paginated_response(serializer(page, many=True).data)
+
+class PackLayersViewSet(mixins.ListModelMixin, ContextViewSet):
+    """The pack's layers that you can see, each with its champion."""
+
+    queryset = Layer.objects.all()
+    serializer_class = s.LayerSerializer
+    filterset_class = LayerFilter
+
+    def get_queryset(self) -> QuerySet[Layer]:
+        pack: Pack = Pack.objects.visible(self.ctx, slug=self.kwargs["slug"])
+        return Layer.objects.restrict(self.ctx).filter(pack=pack).select_related("pack", "champion")
+
+
+class PackVersionsViewSet(mixins.ListModelMixin, ContextViewSet):
+    """The pack's versions, newest first, without their content."""
+
+    queryset = PackVersion.objects.all()
+    serializer_class = s.VersionSummarySerializer
+    filterset_class = VersionFilter
+
+    def get_queryset(self) -> Any:
+        pack: Pack = Pack.objects.visible(self.ctx, slug=self.kwargs["slug"])
+        return version_rows().restrict(self.ctx).filter(layer__pack=pack).defer("content", "canonical")  # type: ignore[attr-defined]
+
+    @extend_schema(request=s.NewVersionSerializer, responses={201: s.VersionSerializer})
+    def create(self, request: Request, slug: str) -> Response:
+        """Writes a draft into the layer at `scope`, or answers with every finding."""
+        sent = s.NewVersionSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        data = sent.validated_data
+        version = create_version(
+            ctx=self.ctx,
+            pack_slug=slug,
+            scope=data["scope"],
+            content=data["content"],
+            notes=data["notes"],
+            parent_id=data.get("parent"),
+            replaces_id=data.get("replaces"),
+        )
+        return Response(s.VersionSerializer(version).data, status=201, headers={"ETag": f'"{version.digest}"'})
 
 
 class VersionViewSet(mixins.RetrieveModelMixin, ContextViewSet):

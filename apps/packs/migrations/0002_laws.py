@@ -63,7 +63,7 @@ BEGIN
         SELECT p.tenant_id IN (NEW.tenant_id, platform) INTO own FROM packs_pack p WHERE p.id = NEW.pack_id;
         own := own AND (NEW.team_id IS NULL OR EXISTS (SELECT 1 FROM identity_team t WHERE t.id = NEW.team_id AND t.tenant_id = NEW.tenant_id));
         own := own AND (NEW.agent_id IS NULL OR EXISTS (SELECT 1 FROM identity_agent a WHERE a.id = NEW.agent_id AND a.tenant_id = NEW.tenant_id));
-        own := own AND ((NEW.scope_type IN ('global', 'segment', 'domain')) = (NEW.tenant_id = platform));
+        own := own AND (NEW.tenant_id = platform OR NEW.scope_type NOT IN ('global', 'segment', 'domain'));
     ELSIF TG_TABLE_NAME = 'packs_packversion' THEN
         SELECT l.tenant_id = NEW.tenant_id INTO own FROM packs_layer l WHERE l.id = NEW.layer_id;
     ELSE

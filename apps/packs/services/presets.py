@@ -10,7 +10,7 @@ from django.db.models import Max
 from apps.audit.services import record
 from apps.core.context import ActionContext
 from apps.core.domain.canonical import canonical_bytes, digest
-from apps.core.events import publish, subscribe
+from apps.core.events import acting_in, publish, subscribe
 from apps.core.ids import new_id
 from apps.identity.models import Agent, Tenant
 from apps.identity.selectors import platform_id
@@ -23,14 +23,16 @@ from apps.packs.services.layers import locked_layer, set_champion
 def write_tier_preset(ctx: ActionContext, *, tenant_id: UUID) -> None:
     tenant = Tenant.objects.get(pk=tenant_id)
     if tenant.pk != platform_id():
-        _write(ctx, tenant, f"tenant:{tenant.slug}", TIER_PRESETS[tenant.tier], scope_type="tenant", agent=None)
+        with acting_in(ctx, tenant.pk) as inside:
+            _write(inside, tenant, f"tenant:{tenant.slug}", TIER_PRESETS[tenant.tier], scope_type="tenant", agent=None)
 
 
 @subscribe("identity.agent_saved")
 def write_agent_preset(ctx: ActionContext, *, agent_id: UUID) -> None:
     agent = Agent.objects.select_related("tenant").get(pk=agent_id)
     scope = f"agent:{agent.tenant.slug}/{agent.slug}"
-    _write(ctx, agent.tenant, scope, agent_preset(agent.autonomy), scope_type="agent", agent=agent)
+    with acting_in(ctx, agent.tenant_id) as inside:
+        _write(inside, agent.tenant, scope, agent_preset(agent.autonomy), scope_type="agent", agent=agent)
 
 
 def _write(ctx: ActionContext, tenant: Tenant, scope: str, content: dict[str, Any], *, scope_type: str, agent: Agent | None) -> None:

@@ -60,7 +60,8 @@ class KeysetPagination(CreatedCursorPagination):
         return self._link(self.page[0], reverse=True) if self.has_previous and self.page else None
 
     def _link(self, row: Any, *, reverse: bool) -> str:
-        link: str = self.encode_cursor(Cursor(offset=0, reverse=reverse, position=f"{row.created_at.isoformat()}|{row.pk}"))
+        position: Any = f"{row.created_at.isoformat()}|{row.pk}"
+        link: str = self.encode_cursor(Cursor(offset=0, reverse=reverse, position=position))
         return link
 
     @staticmethod

@@ -11,7 +11,7 @@ from apps.core.api.views import ContextViewSet
 from apps.core.errors import problem
 from apps.telemetry.api.filters import EventFilter, RunFilter
 from apps.telemetry.api.paging import KeysetPagination
-from apps.telemetry.api.serializers import TelemetryEventSerializer, RunDetailSerializer, RunSerializer
+from apps.telemetry.api.serializers import RunDetailSerializer, RunSerializer, TelemetryEventSerializer
 from apps.telemetry.models import Event, Run
 
 

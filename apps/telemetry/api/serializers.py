@@ -10,12 +10,38 @@ from rest_framework import serializers
 
 from apps.telemetry.models import Event, Run
 
-_COMMON = ("id", "tenant", "team", "agent", "root_task_id", "task_id", "tier", "actor", "provider", "model_id", "persona", "skill", "status")
+_COMMON = (
+    "id",
+    "tenant",
+    "team",
+    "agent",
+    "root_task_id",
+    "task_id",
+    "tier",
+    "actor",
+    "provider",
+    "model_id",
+    "persona",
+    "skill",
+    "status",
+)
 _FIGURES = ("latency_ms", "tokens_in", "tokens_out", "token_delta", "cost_usd")
 _STAMP = ("created_at", "received_at", "producer", "producer_seq", "flags", "redactions")
 _RUN = (
     *_COMMON,
-    *("run_id", "final", "user_ref", "pack", "pack_version", "effective_digest", "arm", "rollout", "task_type", "mcp_servers", "adapter_kind"),
+    *(
+        "run_id",
+        "final",
+        "user_ref",
+        "pack",
+        "pack_version",
+        "effective_digest",
+        "arm",
+        "rollout",
+        "task_type",
+        "mcp_servers",
+        "adapter_kind",
+    ),
     *("started_at", "ended_at", *_FIGURES, "cached_tokens", "cache_write_tokens", "reasoning_tokens", "success", "error_code", "retries"),
     *("format_passed", "approval_passed", "safety_flags", "checks", "score", *_STAMP),
 )
@@ -76,5 +102,8 @@ class TelemetryEventSerializer(ReportedSerializer):
 
     class Meta:
         model = Event
-        fields = (*_COMMON, "event_id", "run_id", "action", "phase", "message", "mcp_server", "mcp_tool", "retry_count", *_FIGURES, "payload", "seq", *_STAMP)
+        fields = (
+            *(*_COMMON, "event_id", "run_id", "action", "phase", "message", "mcp_server", "mcp_tool", "retry_count"),
+            *(*_FIGURES, "payload", "seq", *_STAMP),
+        )
         read_only_fields = fields

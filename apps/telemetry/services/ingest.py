@@ -118,7 +118,9 @@ def _ingest(
         name, moment = time_of(item)
         if moment is not None and moment < oldest:
             days = (HOT_WINDOW + GRACE).days
-            rejected.append(Rejection(index, "too_old", f"/{table.plural}/{index}/{name}", f"Items are taken up to {days} days after their {name}."))
+            rejected.append(
+                Rejection(index, "too_old", f"/{table.plural}/{index}/{name}", f"Items are taken up to {days} days after their {name}.")
+            )
             continue
         common["row_id"], common["body"] = key, body
         delivery = Delivery(index, hash_body(body), getattr(item, "final", True), row(item, common).values)

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.db import connection
 
 from apps.core.context import ActionContext
 from apps.telemetry.selectors import UnscoredRuns
@@ -15,7 +16,8 @@ from apps.telemetry.services.storage import cursor
 
 _STORE = """
 INSERT INTO telemetry_runscore
-    (id, day, tenant_id, team_id, agent_id, run_id, pack, pack_version, effective_digest, arm, tier, latency_ms, score, baseline_ms, parts, created_at)
+    (id, day, tenant_id, team_id, agent_id, run_id, pack, pack_version, effective_digest, arm, tier,
+     latency_ms, score, baseline_ms, parts, created_at)
 SELECT r.id, r.day, r.tenant_id, r.team_id, r.agent_id, r.run_id, r.pack, r.pack_version, r.effective_digest, r.arm, coalesce(r.tier, ''),
     r.latency_ms, s.score, s.baseline_ms, s.parts::jsonb, now()
 FROM unnest(%b::uuid[], %b::int[], %b::bigint[], %b::text[]) AS s (id, score, baseline_ms, parts)
@@ -42,7 +44,7 @@ def store_scores(*, ctx: ActionContext, claimed: UnscoredRuns, scores: Sequence[
     """
     stored = 0
     by_row = {score.row_id: score for score in scores}
-    with ctx.transaction():
+    with ctx.transaction(), connection.wrap_database_errors:
         cur = cursor()
         for day in sorted({run.day for run in claimed.runs}):
             found = [by_row[run.row_id] for run in claimed.runs if run.day == day and run.row_id in by_row]
@@ -50,5 +52,7 @@ def store_scores(*, ctx: ActionContext, claimed: UnscoredRuns, scores: Sequence[
             keys, points, baselines = [s.row_id for s in found], [s.score for s in found], [s.baseline_ms for s in found]
             cur.execute(_STORE, [keys, points, baselines, parts, day, ctx.tenant_id])
             stored += cur.rowcount
-        cur.execute("DELETE FROM telemetry_unscoredbatch WHERE tenant_id = %b AND id = ANY(%b::uuid[])", [ctx.tenant_id, list(claimed.batches)])
+        cur.execute(
+            "DELETE FROM telemetry_unscoredbatch WHERE tenant_id = %b AND id = ANY(%b::uuid[])", [ctx.tenant_id, list(claimed.batches)]
+        )
     return stored

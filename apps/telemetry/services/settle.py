@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from apps.telemetry.domain.merge import complete
 
@@ -13,8 +12,7 @@ HASH_BYTES = 16
 MAX_HASHES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One item of a batch: its place in it, the hash of its body, and its row in the order of the table's columns."""
 
     index: int
@@ -23,8 +21,7 @@ class Delivery:
     values: tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """`values` is the row to store, or what completes the stored one; None when there is nothing to write."""
 
     values: tuple[Any, ...] | None
@@ -32,7 +29,7 @@ class Settled:
     hashes: bytes
     accepted: int
     duplicates: int
-    conflicts: list[int] = field(default_factory=list)
+    conflicts: tuple[int, ...] = ()
 
 
 def settle(deliveries: Sequence[Delivery], columns: Sequence[str], *, final: bool = False, hashes: bytes = b"") -> Settled:
@@ -41,6 +38,9 @@ def settle(deliveries: Sequence[Delivery], columns: Sequence[str], *, final: boo
     A body that was taken before is a duplicate; one that comes after a final one is in conflict; else it is stored, or completes what is
     there: null fields only, so that of two values the first stays.
     """
+    if len(deliveries) == 1 and not hashes:
+        only = deliveries[0]
+        return Settled(only.values, only.final, only.hash, 1, 0)
     values: tuple[Any, ...] | None = None
     taken = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
     accepted = duplicates = 0
@@ -55,7 +55,7 @@ def settle(deliveries: Sequence[Delivery], columns: Sequence[str], *, final: boo
             taken.append(delivery.hash)
             values = delivery.values if values is None else _completed(values, delivery.values, columns)
             final = delivery.final
-    return Settled(values, final, b"".join(taken[-MAX_HASHES:]), accepted, duplicates, conflicts)
+    return Settled(values, final, b"".join(taken[-MAX_HASHES:]), accepted, duplicates, tuple(conflicts))
 
 
 def _completed(old: tuple[Any, ...], new: tuple[Any, ...], columns: Sequence[str]) -> tuple[Any, ...]:

@@ -71,7 +71,9 @@ def extend(cur: psycopg.Cursor[Any], table: Table, tenant_id: UUID, completed: M
     cur.execute(_EXTEND, [keys, [completed[k].final for k in keys], [completed[k].hashes for k in keys], tenant_id, table.kind])
 
 
-def store(cur: psycopg.Cursor[Any], table: Table, fresh: Sequence[tuple[Any, ...]], completing: Mapping[date, Sequence[tuple[Any, ...]]]) -> None:
+def store(
+    cur: psycopg.Cursor[Any], table: Table, fresh: Sequence[tuple[Any, ...]], completing: Mapping[date, Sequence[tuple[Any, ...]]]
+) -> None:
     """Copies the rows into the staging table and moves them on: new ones are inserted, the others complete the rows of their day."""
     cur.execute(table.prepare)
     with cur.copy(table.copy) as copy:

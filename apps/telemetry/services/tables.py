@@ -1,5 +1,7 @@
 """The two tables that batches go to, and the SQL made from their columns."""
 
+# ruff: noqa: S608 -- every name in the SQL is a constant of this module or of domain/rows.py
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -10,7 +12,9 @@ _TYPES = {
     **dict.fromkeys(("id", "tenant_id", "team_id", "agent_id"), "uuid"),
     **dict.fromkeys(("final", "success", "format_passed", "approval_passed"), "bool"),
     **dict.fromkeys(("pack_version", "retries", "retry_count"), "int4"),
-    **dict.fromkeys(("latency_ms", "tokens_in", "tokens_out", "token_delta", "cached_tokens", "cache_write_tokens", "reasoning_tokens"), "int8"),
+    **dict.fromkeys(
+        ("latency_ms", "tokens_in", "tokens_out", "token_delta", "cached_tokens", "cache_write_tokens", "reasoning_tokens"), "int8"
+    ),
     **dict.fromkeys(("cost_micros", "seq", "producer_seq"), "int8"),
     **dict.fromkeys(("created_at", "received_at", "started_at", "ended_at"), "timestamptz"),
     **dict.fromkeys(ARRAY_COLUMNS, "text[]"),
@@ -65,7 +69,9 @@ def _complete(name: str, staging: str, columns: tuple[str, ...]) -> str:
     """Null fields only; names are united, in order. The constant `day` keeps the plan to one partition."""
     filled = [column for column in columns if column not in _FIRST and column not in ARRAY_COLUMNS and column != "final"]
     sets = [f"{column} = coalesce(r.{column}, {_staged(column)})" for column in filled]
-    sets += [f"{column} = ARRAY(SELECT DISTINCT n FROM unnest(r.{column} || {_staged(column)}) n ORDER BY n)" for column in sorted(ARRAY_COLUMNS)]
+    sets += [
+        f"{column} = ARRAY(SELECT DISTINCT n FROM unnest(r.{column} || {_staged(column)}) n ORDER BY n)" for column in sorted(ARRAY_COLUMNS)
+    ]
     return (
         f"UPDATE {name} r SET final = s.final, {', '.join(sets)} FROM pg_temp.{staging} s "
         "WHERE NOT s.fresh AND s.day = %(day)s AND r.day = %(day)s AND r.id = s.id AND NOT r.final"

@@ -44,8 +44,12 @@ def test_a_replaced_section_has_one_origin() -> None:
     assert effective.origins["/sections/s/text"] == {"scope": "segment:enterprise", "pack": "hr-pack", "version": 1}
 
 
-def test_locked_sections_stay() -> None:
-    effective = folded({"sections": {"s": {"text": "a", "locked": True}}}, {"sections": {"s": {"text": "b", "order": 3, "locked": False}}})
+@pytest.mark.parametrize("mode", [None, "append", "prepend", "replace"])
+def test_locked_sections_stay(mode: str | None) -> None:
+    effective = folded(
+        {"sections": {"s": {"text": "a", "locked": True}}},
+        {"sections": {"s": {"text": "b", "order": 3, "locked": False, "mode": mode}}},
+    )
     assert effective.content["sections"]["s"] == {"text": "a", "order": 0, "file": "AGENTS", "locked": True}
 
 

@@ -1,0 +1,136 @@
+"""The audit log of the tenant: searched, read event by event with its place in the chain, verified."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, reverse
+
+from apps.audit.models import Event
+from apps.audit.selectors import head
+from apps.audit.services import verify_tenant
+from apps.core.access import Action
+from apps.core.admin import Act, ActForm, Call, Done, Facts, GovernedAdmin, Panel, cells, columns, filters
+from apps.core.admin.columns import Column
+
+AREAS = ("identity", "pack", "version", "subscription", "preset", "evals", "promotion", "approval", "decision")
+
+
+def _object(event: Event) -> object:
+    """What the event is about, leading to its page where it has one."""
+    name = event.object_type.partition(".")[2]
+    short = f"{name} {event.object_id[:8]}…"
+    try:
+        return cells.link(reverse(f"admin:{event.object_type.replace('.', '_')}_change", args=[event.object_id]), short)
+    except NoReverseMatch:
+        return short
+
+
+def _text(key: str) -> Any:
+    def show(event: Event) -> object:
+        text = getattr(event, "text", None)
+        return (text.text or {}).get(key) if text is not None else "(erased)"
+
+    return show
+
+
+ACTOR, REASON = Column("Actor", _text("actor")), Column("Reason", _text("reason"))
+OBJECT = Column("Object", _object)
+
+
+class AreaFilter(filters.Values):
+    title, parameter_name = "area", "area"
+    offered = tuple((area, area) for area in AREAS)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Event]) -> QuerySet[Event]:
+        return queryset.filter(action__startswith=f"{self.value()}.") if self.value() in AREAS else queryset
+
+
+def _neighbours(request: HttpRequest, event: Event) -> dict[str, Any]:
+    near = Event.objects.restrict(request.ctx, Action.AUDIT).filter(seq__range=(event.seq - 1, event.seq + 1)).order_by("seq")  # type: ignore[attr-defined]
+    rows = []
+    for each in near:
+        here = each.pk == event.pk
+        rows.append(
+            [
+                cells.number(each.seq),
+                cells.badge("this event", "info") if here else cells.link_to(each, each.action),
+                cells.digest(each.previous, 16),
+                cells.digest(each.hash, 16),
+            ]
+        )
+    return {"table": {"title": "Place in the chain", "headers": ["Number", "Event", "Previous hash", "Hash"], "rows": rows}}
+
+
+def _verify(call: Call) -> Done:
+    broken, present = verify_tenant(call.ctx.tenant_id), head(call.ctx)
+    site = admin.site._registry[Event]
+    context = {
+        **site.page_context(call.request),  # type: ignore[attr-defined]
+        "title": "Verification",
+        "broken": broken,
+        "events": present.seq if present else 0,
+        "head": cells.digest(present.hash, 64) if present else None,
+        "back": cells.list_url(Event),
+    }
+    return Done(page=TemplateResponse(call.request, "audit/verified.html", context))
+
+
+@admin.register(Event)
+class EventAdmin(GovernedAdmin):
+    view_action = Action.AUDIT
+    list_display = ("seq", columns.moment("at", "When"), columns.text("action"), ACTOR, OBJECT, columns.text("channel"), REASON)
+    list_select_related = ("text",)
+    list_filter = (
+        AreaFilter,
+        filters.when("at"),
+        filters.values("actor_kind", "actor", [(kind, kind) for kind in ("user", "agent", "system")]),
+        filters.values("channel", "channel", [(name, name) for name in ("admin", "api", "task", "cli")]),
+        filters.exact("object_id", "object"),
+        filters.exact("request_id", "request"),
+    )
+    search_fields = ("action", "object_id", "request_id", "text__text__actor", "text__text__reason")
+    search_help_text = "Act, actor, reason, object or request"
+    ordering = ("-seq",)
+    when_empty = "Every governed change and every sign-in of this tenant is written here, in the same transaction as the change itself."
+    facts = (
+        Facts(
+            "Event",
+            (
+                columns.number("seq", "Number"),
+                columns.moment("at", "When"),
+                columns.text("action"),
+                ACTOR,
+                columns.text("actor_kind", "Kind of actor"),
+                OBJECT,
+                columns.text("channel"),
+                columns.code("request_id", "Request"),
+                columns.digest("hash", length=64),
+                columns.digest("previous", "Hash before it", length=64),
+                columns.digest("text_hash", "Salted hash of the erasable text", length=16),
+            ),
+            long=(REASON, columns.pretty("data", "Data")),
+        ),
+    )
+    panels = (Panel("Place in the chain", "core/table.html", _neighbours),)
+    list_acts = (
+        Act(
+            name="verify",
+            label="Verify the chain",
+            icon="verified",
+            rights=(Action.AUDIT,),
+            form=ActForm,
+            run=_verify,
+            explain=lambda request, obj: [
+                "Reads this tenant's events from the first to the last and recomputes every hash, the erasable texts included.",
+                "Changes nothing. A long chain takes a while.",
+            ],
+        ),
+    )
+
+    def heading(self, obj: Event) -> object:
+        return f"Event {obj.seq}: {obj.action}"

@@ -1,0 +1,25 @@
+"""Housekeeping."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from celery import shared_task
+from django.db.models import Max
+from django.utils import timezone
+
+from apps.core.models import Change, IdempotencyRecord
+
+CHANGES_KEPT = timedelta(hours=1)
+ANSWERS_KEPT = timedelta(hours=24)
+
+
+@shared_task(name="core.sweep", acks_late=True)
+def sweep() -> dict[str, int]:
+    """Removes cache changes that every live process has long applied (one that slept longer drops all it remembers), and the answers to
+    idempotent writes after 24 hours. The newest change stays: it tells a process how far behind it is."""
+    now = timezone.now()
+    newest = Change.objects.aggregate(newest=Max("generation"))["newest"]
+    changes, _ = Change.objects.filter(created_at__lt=now - CHANGES_KEPT).exclude(generation=newest).delete()
+    answers, _ = IdempotencyRecord.objects.filter(created_at__lt=now - ANSWERS_KEPT).delete()
+    return {"changes": changes, "answers": answers}

@@ -1,0 +1,93 @@
+"""The demo's packs in the shared library, the layers of the demo's tenants on them, subscriptions and eval sets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from apps.core.context import ActionContext
+from apps.core.errors import problem
+from apps.demo import catalogue
+from apps.evals.models import EvalSet
+from apps.evals.services.cases import add_cases, create_eval_set
+from apps.identity.selectors import platform_id
+from apps.packs.domain.scopes import Scope
+from apps.packs.models import AuthorKind, Layer, Pack, Subscription
+from apps.packs.services.packs import create_pack, subscribe
+from apps.packs.services.versions import create_version
+from apps.promotions.services.going_live import bootstrap
+
+ContextOf = Callable[[str], ActionContext]
+PLATFORM = "platform"
+
+
+def seed_library(ctx_of: ContextOf, made: Counter[str]) -> None:
+    """Makes what is missing, weakest scope first, so that each layer is checked against those it stands on. Counts into `made`."""
+    _packs(ctx_of, made)
+    _subscriptions(ctx_of, made)
+    _layers(ctx_of, made)
+    _eval_sets(ctx_of, made)
+
+
+def _packs(ctx_of: ContextOf, made: Counter[str]) -> None:
+    wanted = catalogue.packs()
+    known = dict(Pack.objects.filter(slug__in=[pack.slug for pack in wanted]).values_list("slug", "tenant_id"))
+    for pack in wanted:
+        if known.get(pack.slug, platform_id()) != platform_id():
+            raise problem("slug_taken", f"A tenant has a pack '{pack.slug}' of its own, so the demo's cannot join the shared library.")
+        if pack.slug not in known:
+            create_pack(
+                ctx=ctx_of(PLATFORM), slug=pack.slug, kind=pack.kind, title=pack.title, domain=pack.domain, description=pack.description
+            )
+            made["packs"] += 1
+
+
+def _subscriptions(ctx_of: ContextOf, made: Counter[str]) -> None:
+    known = set(Subscription.objects.values_list("tenant__slug", "pack__slug"))
+    for tenant in catalogue.organisation().tenants:
+        for pack in tenant.subscriptions:
+            if (tenant.slug, pack) not in known:
+                subscribe(ctx=ctx_of(tenant.slug), pack_slug=pack)
+                made["subscriptions"] += 1
+
+
+def _layers(ctx_of: ContextOf, made: Counter[str]) -> None:
+    """The first version of each layer goes live without the gate: there is nothing to compare it with."""
+    slugs = [pack.slug for pack in catalogue.packs()]
+    # Emptied by a person counts as known.
+    known = set(Layer.objects.filter(pack__slug__in=slugs, versions__isnull=False).values_list("pack__slug", "scope"))
+    for pack in catalogue.packs():
+        for layer in pack.layers:
+            if (pack.slug, layer.scope) in known:
+                continue
+            scope = Scope.parse(layer.scope)
+            ctx = ctx_of(scope.tenant_slug or PLATFORM)
+            with ctx.transaction():
+                version = create_version(
+                    ctx=ctx,
+                    pack_slug=pack.slug,
+                    scope=layer.scope,
+                    content=layer.content,
+                    notes=layer.notes,
+                    author_kind=AuthorKind.IMPORT,
+                )
+                bootstrap(ctx=ctx, version_id=version.pk)
+            made["layers"] += 1
+
+
+def _eval_sets(ctx_of: ContextOf, made: Counter[str]) -> None:
+    known = set(EvalSet.objects.values_list("tenant__slug", "slug"))
+    for cases in catalogue.eval_sets():
+        if (cases.tenant, cases.slug) in known:
+            continue
+        ctx = ctx_of(cases.tenant)
+        with ctx.transaction():
+            target = create_eval_set(ctx=ctx, pack=cases.pack, slug=cases.slug, title=cases.title, description=cases.description)
+            add_cases(ctx=ctx, eval_set_id=target.pk, cases=[as_sent(case) for case in cases.cases])
+        made["eval sets"] += 1
+        made["cases"] += len(cases.cases)
+
+
+def as_sent(case: catalogue.Case) -> dict[str, object]:
+    """A case as the portal takes it."""
+    return {"input": case.input, "expected": case.expected, "tags": list(case.tags), "task_type": case.task_type, "split": case.split}

@@ -1,0 +1,141 @@
+"""Puts the demo organisation into the portal, through the services that people use. What is there already is left as it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+
+from apps.audit.services import record
+from apps.core.context import ActionContext, system_context
+from apps.core.errors import problem
+from apps.demo import catalogue
+from apps.demo.services.library import seed_library
+from apps.identity.models import Agent, Membership, Organisation, Team, Tenant, User
+from apps.identity.selectors import platform_id
+from apps.identity.services import add_member, create_agent, create_organisation, create_team, create_tenant
+
+NAME = "seed_demo"
+HARNESS = "simulated"
+PLATFORM = "platform"
+
+
+@dataclass(slots=True)
+class Seeding:
+    """One run of seeding: the tenants by slug, and how many things of each kind were made."""
+
+    tenants: dict[str, UUID] = field(default_factory=dict)
+    made: Counter[str] = field(default_factory=Counter)
+
+    def ctx(self, tenant: str) -> ActionContext:
+        """The system actor in a tenant, over the command line."""
+        return context(self.tenants[tenant])
+
+
+def context(tenant_id: UUID) -> ActionContext:
+    return system_context(NAME, tenant_id=tenant_id, channel="cli")
+
+
+def seed(*, password: str | None = None) -> Counter[str]:
+    """Makes what is missing of the demo; how many things of each kind were made. With a password, the demo's people get it.
+
+    Repeatable, and goes on where a broken run stopped: each thing is one transaction. Raises Problem `invalid` for a weak password.
+    """
+    seeding = Seeding()
+    house = catalogue.organisation()
+    _tenants(seeding, house)
+    _teams_and_agents(seeding, house)
+    _people(seeding, house)
+    _admins(seeding, house)
+    seed_library(seeding.ctx, seeding.made)
+    if password is not None:
+        _passwords(seeding, house, password)
+    return +seeding.made
+
+
+def _tenants(seeding: Seeding, house: catalogue.Organisation) -> None:
+    seeding.tenants[PLATFORM] = platform_id()
+    known = dict(Tenant.objects.filter(slug__in=[tenant.slug for tenant in house.tenants]).exclude(status="deleted").values_list("slug", "pk"))
+    for tenant in house.tenants:
+        if tenant.slug not in known:
+            ctx = seeding.ctx(PLATFORM)
+            with ctx.transaction():
+                if not Organisation.objects.filter(slug=house.slug).exists():
+                    create_organisation(ctx=ctx, slug=house.slug, name=house.name)
+                made = create_tenant(ctx=ctx, organisation=house.slug, slug=tenant.slug, name=tenant.name, tier=tenant.tier)
+            known[tenant.slug] = made.pk
+            seeding.made["tenants"] += 1
+    seeding.tenants |= known
+
+
+def _missing(wanted: Iterable[tuple[str, str]], model: type[Agent | Team], tenants: dict[str, UUID]) -> set[tuple[str, str]]:
+    """The (tenant, slug) pairs that have no row yet."""
+    rows = model._default_manager.filter(tenant_id__in=tenants.values()).values_list("tenant__slug", "slug")
+    return set(wanted) - set(rows)
+
+
+def _teams_and_agents(seeding: Seeding, house: catalogue.Organisation) -> None:
+    missing = _missing(((team.tenant, team.slug) for team in house.teams), Team, seeding.tenants)
+    for team in house.teams:
+        if (team.tenant, team.slug) in missing:
+            create_team(ctx=seeding.ctx(team.tenant), slug=team.slug, name=team.name)
+            seeding.made["teams"] += 1
+    missing = _missing(((agent.tenant, agent.slug) for agent in house.agents), Agent, seeding.tenants)
+    for agent in house.agents:
+        if (agent.tenant, agent.slug) in missing:
+            create_agent(
+                ctx=seeding.ctx(agent.tenant),
+                slug=agent.slug,
+                team=agent.team,
+                name=agent.name,
+                domain=agent.domain,
+                autonomy=agent.autonomy,
+                default_pack=agent.pack,
+                harness_kind=HARNESS,
+            )
+            seeding.made["agents"] += 1
+
+
+def _people(seeding: Seeding, house: catalogue.Organisation) -> None:
+    rows = Membership.objects.filter(tenant_id__in=seeding.tenants.values())
+    known = set(rows.values_list("tenant__slug", "user__email"))
+    for user in house.users:
+        if (user.tenant, user.email) not in known:
+            add_member(ctx=seeding.ctx(user.tenant), email=user.email, name=user.name, role=user.role, team=user.team, user_ref=user.user_ref)
+            seeding.made["people"] += 1
+
+
+def _admins(seeding: Seeding, house: catalogue.Organisation) -> None:
+    """Who administers the installation sees the demo's tenants from inside, and may approve what waits for a manager there."""
+    own = {user.email for user in house.users}
+    admins = Membership.objects.filter(tenant_id=platform_id(), role="tenant_admin", team=None).exclude(user__email__in=own)
+    emails = sorted(admins.values_list("user__email", flat=True))
+    rows = Membership.objects.filter(tenant_id__in=seeding.tenants.values(), team=None, user__email__in=emails)
+    known = set(rows.values_list("tenant__slug", "user__email", "role"))
+    for tenant in house.tenants:
+        for email in emails:
+            for role in ("tenant_admin", "manager"):
+                if (tenant.slug, email, role) not in known:
+                    add_member(ctx=seeding.ctx(tenant.slug), email=email, role=role)
+                    seeding.made["memberships of admins"] += 1
+
+
+def _passwords(seeding: Seeding, house: catalogue.Organisation, password: str) -> None:
+    tenant_of = {user.email: user.tenant for user in house.users}
+    for user in User.objects.filter(email__in=tenant_of).order_by("email"):
+        try:
+            validate_password(password, user)
+        except ValidationError as error:
+            raise problem("invalid", " ".join(error.messages), pointer="/password") from None
+        ctx = seeding.ctx(tenant_of[user.email])
+        with ctx.transaction():
+            user.set_password(password)
+            user.save(update_fields=["password"])
+            record(ctx, "identity.password_set", user)
+        seeding.made["passwords"] += 1
+
+

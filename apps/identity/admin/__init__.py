@@ -1,0 +1,5 @@
+"""Organisations, tenants, people, agents and tokens, as people see and govern them."""
+
+from apps.identity.admin import agents, people, tenants, tokens
+
+__all__ = ["agents", "people", "tenants", "tokens"]

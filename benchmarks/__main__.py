@@ -1,0 +1,48 @@
+"""`python -m benchmarks [resolve|ingest|promotion|startup …]`: measures, prints, and writes docs/performance.md when all were run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+from benchmarks.stage import machine
+from benchmarks.wrk import available
+from mission_control.embedded.environment import ROOT
+
+PARTS = {
+    "resolve": "Resolve",
+    "ingest": "Ingest",
+    "promotion": "Promotion and rollback",
+    "startup": "Start",
+}
+INTRODUCTION = """# Performance
+
+Written by `make bench` (every figure below is from one run of it). The web process is one, as `make up` starts it, held to one core; the
+load generator (`wrk`, one thread, 32 connections) and the database share the other. The database is durable (fsync on).
+"""
+
+
+def main(wanted: list[str]) -> int:
+    unknown = set(wanted) - set(PARTS)
+    if unknown:
+        print(f"Not known: {', '.join(sorted(unknown))}. Parts: {', '.join(PARTS)}.", file=sys.stderr)
+        return 2
+    if not available():
+        print("The load generator wrk is missing: install it (Debian: apt-get install wrk).", file=sys.stderr)
+        return 2
+    sections = []
+    for name in wanted or PARTS:
+        # Each part in a process and on services of its own: Django's settings are read once.
+        printed = subprocess.run([sys.executable, "-m", "benchmarks.part", name], stdout=subprocess.PIPE, text=True, check=True).stdout
+        print(f"{PARTS[name]}\n{printed}", flush=True)
+        sections.append(f"## {PARTS[name]}\n\n| what | measured |\n| --- | --- |\n{printed}")
+    if not wanted:
+        when = datetime.now(UTC).strftime("%Y-%m-%d")
+        text = f"{INTRODUCTION}\nMachine: {machine()}. Date: {when}.\n\n" + "\n".join(sections)
+        (ROOT / "docs" / "performance.md").write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""`python -m benchmarks.send <port> <token> <folder> <senders>`: posts every batch of a folder over kept connections; prints what came back."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+from benchmarks.ingest import post
+
+
+def main() -> None:
+    port, token, folder, senders = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+    bodies = [path.read_bytes() for path in sorted(folder.iterdir())]
+    accepted, latencies, lock = 0, [], threading.Lock()
+
+    def send(mine: list[bytes]) -> None:
+        nonlocal accepted
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        for body in mine:
+            status, answer, seconds = post(connection, token, body)
+            with lock:
+                accepted += answer.get("accepted", 0) if status == 202 else 0
+                latencies.append(seconds)
+
+    threads = [threading.Thread(target=send, args=(bodies[index::senders],)) for index in range(senders)]
+    begun = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - begun
+    latencies.sort()
+    figures = {"p50_ms": 1000 * latencies[len(latencies) // 2], "p99_ms": 1000 * latencies[int(len(latencies) * 0.99)]}
+    print(json.dumps({"accepted": accepted, "seconds": seconds, **figures}))
+
+
+if __name__ == "__main__":
+    main()
