@@ -116,7 +116,7 @@ class EventAdmin(GovernedAdmin):
             long=(REASON, columns.pretty("data", "Data")),
         ),
     )
-    panels = (Panel("Place in the chain", "core/table.html", _neighbours),)
+    panels = (Panel("Place in the chain", "audit/neighbours.html", _neighbours),)
     list_acts = (
         Act(
             name="verify",

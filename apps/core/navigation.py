@@ -5,16 +5,45 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
+from django.templatetags.static import static
 from django.urls import reverse, reverse_lazy
 from django.utils.http import urlencode
 
+from apps.core.access import Action, demand
+from apps.core.errors import Problem
+
 
 def _link(title: str, icon: str, model: str) -> dict[str, Any]:
-    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist"), "permission": may_view}
+
+
+def may_view(request: HttpRequest) -> bool:
+    return _may(request, Action.VIEW)
+
+
+def may_audit(request: HttpRequest) -> bool:
+    return _may(request, Action.AUDIT)
+
+
+def _may(request: HttpRequest, action: Action) -> bool:
+    try:
+        demand(request.ctx, action)  # type: ignore[attr-defined]
+    except Problem:
+        return False
+    return True
+
+
+def stylesheet(request: HttpRequest) -> str:
+    return static("src/mission.css")
+
+
+def script(request: HttpRequest) -> str:
+    return static("src/mission.js")
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     return [
+        {"items": [{"title": "Now", "icon": "today", "link": reverse_lazy("admin:index")}]},
         {
             "title": "Packs",
             "separator": True,
@@ -22,6 +51,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Packs", "inventory_2", "packs_pack"),
                 _link("Layers", "layers", "packs_layer"),
                 _link("Versions", "history", "packs_packversion"),
+                _link("Pointer changes", "swap_horiz", "packs_pointerchange"),
                 _link("Subscriptions", "bookmark", "packs_subscription"),
             ],
         },
@@ -41,6 +71,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Evaluation sets", "checklist", "evals_evalset"),
                 _link("Cases", "quiz", "evals_evalcase"),
                 _link("Evaluation runs", "science", "evals_evalrun"),
+                _link("Items", "assignment", "evals_evalitem"),
                 _link("Results", "grading", "evals_evalresult"),
             ],
         },
@@ -50,6 +81,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _link("Runs", "monitoring", "telemetry_run"),
                 _link("Events", "timeline", "telemetry_event"),
+                _link("Scores", "score", "telemetry_runscore"),
                 _link("Producers", "sensors", "telemetry_producer"),
             ],
         },
@@ -60,11 +92,12 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Agents", "smart_toy", "identity_agent"),
                 _link("Teams", "groups", "identity_team"),
                 _link("Members", "badge", "identity_membership"),
+                _link("People", "person", "identity_user"),
                 _link("Agent tokens", "key", "identity_agenttoken"),
                 _link("Personal tokens", "vpn_key", "identity_apitoken"),
                 _link("Tenants", "domain", "identity_tenant"),
                 _link("Organisations", "corporate_fare", "identity_organisation"),
-                _link("Audit log", "receipt_long", "audit_event"),
+                {**_link("Audit log", "receipt_long", "audit_event"), "permission": may_audit},
             ],
         },
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from django.contrib import admin
@@ -30,8 +31,12 @@ def _run_of(event: Event) -> object:
 def _missing(producer: Producer) -> object:
     """Numbers that lie between the ranges received, and those given up."""
     ranges = producer.ranges or []
-    gaps = sum(after[0] - before[1] - 1 for before, after in zip(ranges, ranges[1:], strict=False)) + producer.given_up
+    gaps = sum(after[0] - before[1] - 1 for before, after in pairwise(ranges)) + producer.given_up
     return cells.badge(f"{gaps:,} missing", "warn") if gaps else cells.badge("none missing", "good")
+
+
+def _events(ctx: ActionContext, run: Run) -> Any:
+    return Event.objects.restrict(ctx).filter(run_id=run.run_id).order_by("created_at", "id")
 
 
 TIER = filters.values("tier", "tier", [(tier, tier) for tier in Tier.values])
@@ -143,7 +148,7 @@ class RunAdmin(ReportedAdmin):
     relatives = (
         Relatives(
             "Events",
-            lambda ctx, run: _events(ctx, run),
+            _events,
             (
                 columns.itself("Event"),
                 columns.moment("created_at", "When"),
@@ -156,10 +161,6 @@ class RunAdmin(ReportedAdmin):
             limit=20,
         ),
     )
-
-
-def _events(ctx: ActionContext, run: Run) -> Any:
-    return Event.objects.restrict(ctx).filter(run_id=run.run_id).order_by("created_at", "id")
 
 
 @admin.register(Event)
@@ -279,7 +280,9 @@ class ProducerAdmin(GovernedAdmin):
     list_filter = (AGENT, filters.when("last_seen_at"))
     search_fields = ("name",)
     ordering = ("-last_seen_at",)
-    when_empty = "A producer appears with its first numbered batch; batches without `producer` and `seq` are taken, but their gaps cannot be seen."
+    when_empty = (
+        "A producer appears with its first numbered batch; batches without `producer` and `seq` are taken, but their gaps cannot be seen."
+    )
     facts = (
         Facts(
             "Producer",

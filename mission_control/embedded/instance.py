@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import time
 from collections.abc import Iterable, Mapping
@@ -97,11 +98,15 @@ class Instance:
         return found
 
     def log(self, name: str) -> Path:
-        """The log of a process; begun anew when it has grown past 10 MiB, the one before is kept."""
-        path = self.folder / "logs" / f"{name}.log"
-        if path.exists() and path.stat().st_size > _LOG_BYTES:
-            path.replace(path.with_suffix(".log.1"))
-        return path
+        """The log of a process."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def trim_logs(self) -> None:
+        """A log past 10 MiB is begun anew, the one before is kept. Processes append, so they go on at the new end."""
+        for path in (self.folder / "logs").glob("*.log"):
+            if path.stat().st_size > _LOG_BYTES:
+                shutil.copyfile(path, path.with_suffix(".log.1"))
+                os.truncate(path, 0)
 
     def publish(self, environ: Mapping[str, str]) -> None:
         """Lets `manage.py` in another terminal find the running services."""

@@ -77,6 +77,7 @@ class Supervisor:
     postgres: Postgres | None = None
     valkey: Valkey | None = None
     children: list[Child] = field(default_factory=list)
+    logs_due: float = 0.0
     begun: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
@@ -242,6 +243,9 @@ class Supervisor:
                 server.wait()
                 self._remember()
         now = time.monotonic()
+        if now > self.logs_due:
+            self.instance.trim_logs()
+            self.logs_due = now + 60
         for child in self.children:
             if child.process is not None and child.process.poll() is not None:
                 code = child.process.returncode

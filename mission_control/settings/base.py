@@ -155,6 +155,12 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "TenantTierEnum": "apps.identity.models.Tier",
+        "TenantStatusEnum": "apps.identity.models.TenantStatus",
+        "AgentStatusEnum": "apps.identity.models.AgentStatus",
+        "VersionStatusEnum": "apps.packs.models.VersionStatus",
+    },
 }
 
 UNFOLD = {
@@ -162,8 +168,13 @@ UNFOLD = {
     "SITE_HEADER": "Mission Control",
     "SITE_SUBHEADER": "Prompts, context and policies",
     "SITE_SYMBOL": "rocket_launch",
-    "SHOW_HISTORY": True,
+    # The audit log tells an object's history; its page links there.
+    "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
+    "SITE_URL": None,
+    "STYLES": ["apps.core.navigation.stylesheet"],
+    "SCRIPTS": ["apps.core.navigation.script"],
+    "DASHBOARD_CALLBACK": "apps.promotions.ui.dashboard.dashboard",
     "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "apps.core.navigation.sidebar"},
     "SITE_DROPDOWN": "apps.core.navigation.tenants",
 }

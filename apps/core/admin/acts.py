@@ -48,9 +48,7 @@ class ActForm(forms.Form):
 
     def refuse(self, error: Problem) -> None:
         """Puts each finding of a refusal at its field, the rest on top."""
-        if not error.errors:
-            self.add_error(None, error.detail)
-        elif len(error.errors) > 1:
+        if not error.errors or len(error.errors) > 1:
             self.add_error(None, error.detail)
         for found in error.errors:
             name, _, below = found.pointer.removeprefix("/").partition("/")
@@ -61,11 +59,15 @@ class ActForm(forms.Form):
 class ReasonForm(ActForm):
     """Why, for the log and for those who come later."""
 
-    reason = forms.CharField(max_length=10_000, required=False, widget=forms.Textarea(attrs={"rows": 3}), help_text="For the log; may stay empty.")
+    reason = forms.CharField(
+        max_length=10_000, required=False, widget=forms.Textarea(attrs={"rows": 3}), help_text="For the log; may stay empty."
+    )
 
 
 class NeededReasonForm(ActForm):
-    reason = forms.CharField(max_length=10_000, widget=forms.Textarea(attrs={"rows": 3}), help_text="Needed: it stands in the decision and in the log.")
+    reason = forms.CharField(
+        max_length=10_000, widget=forms.Textarea(attrs={"rows": 3}), help_text="Needed: it stands in the decision and in the log."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,9 @@ def rights_on(ctx: ActionContext, obj: Model, actions: set[Action]) -> frozenset
     """Which of these actions `ctx` may do on the object: the role table's answer, by one query."""
     if not actions:
         return frozenset()
-    names = {action.value: ExpressionWrapper(restriction(ctx, action, type(obj)), output_field=BooleanField()) for action in sorted(actions)}
+    names = {
+        action.value: ExpressionWrapper(restriction(ctx, action, type(obj)), output_field=BooleanField()) for action in sorted(actions)
+    }
     row = type(obj)._default_manager.filter(pk=obj.pk).annotate(**{f"may_{name}": answer for name, answer in names.items()})
     found = row.values(*[f"may_{name}" for name in names]).first() or {}
     return frozenset(action for action in actions if found.get(f"may_{action.value}"))

@@ -56,7 +56,9 @@ def admin_url(obj: Model, act: str = "") -> str:
 
 
 def list_url(model: type[Model], **query: object) -> str:
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist", query={name: str(value) for name, value in query.items()})
+    return reverse(
+        f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist", query={name: str(value) for name, value in query.items()}
+    )
 
 
 def link_to(obj: Model | None, text: object = None) -> SafeString:

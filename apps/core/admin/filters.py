@@ -26,7 +26,7 @@ class Related(SimpleListFilter):
         found = list(rows[: MAX_OFFERED + 1])
         if len(found) > MAX_OFFERED:
             chosen = self.value()
-            found = [row for row in rows.filter(pk=chosen)[:1]] if chosen else []
+            found = list(rows.filter(pk=chosen)[:1]) if chosen else []
         return [(str(row.pk), str(row)) for row in found]
 
     def has_output(self) -> bool:

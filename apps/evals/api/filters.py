@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import django_filters as filters
 from django.db.models import QuerySet
+from django_filters import rest_framework as filters
 
 from apps.evals.models import EvalCase, EvalItem, EvalResult, EvalRun, EvalRunState, EvalSet, Runner, Split
 from apps.evals.querysets import OPEN_STATES

@@ -23,6 +23,10 @@ from apps.evals.services.cases import add_cases, create_eval_set
 from apps.evals.services.runs import start_eval_run
 
 LEASE = OpenApiParameter("lease", OpenApiTypes.INT, description=f"Agents: lease up to this many cases (1 to {MAX_LEASED}).")
+PAGE = [
+    OpenApiParameter("cursor", OpenApiTypes.STR, description="People: the page to begin with."),
+    OpenApiParameter("limit", OpenApiTypes.INT, description="People: rows a page, up to 500."),
+]
 CASES = PolymorphicProxySerializer(
     component_name="EvalRunCases",
     serializers=[serializers.LeasedCasesSerializer, serializers.EvalItemPageSerializer],
@@ -114,7 +118,7 @@ class EvalRunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextVi
         )
         return Response(self.get_serializer(self.get_queryset().get(pk=made.pk)).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(parameters=[LEASE], responses=CASES, filters=True)
+    @extend_schema(parameters=[LEASE, *PAGE], responses=CASES, filters=True)
     @action(
         detail=True,
         queryset=EvalItem.objects.none(),

@@ -1,23 +1,19 @@
-"""The evidence on a challenger that promotions judge by: both arms on the same cases, and what was seen of them online."""
+"""The evidence on a challenger that promotions judge by: both arms on the same cases. Online evidence comes with rollouts, which give
+runs another arm than the champion's."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, F, TextField
-from django.db.models.functions import Cast, Coalesce
-
 from apps.evals.domain.checks import Check
 from apps.evals.domain.pairing import Answer, CaseOutcome, answer_of_detail, outcome
-from apps.evals.models import EvalResult, EvalRun, EvalRunState, EvalSet
+from apps.evals.models import EvalResult, EvalRun, EvalRunState
 from apps.evals.selectors.prefix import Prefix, prefix_of, prefix_or_none
-from apps.identity.selectors import platform_id
-from apps.packs.models import Layer, PackVersion, ServedPack
-from apps.telemetry.models import RunScore
+from apps.packs.models import Layer, PackVersion
 
 # Older evaluations of the same version add nothing that these don't.
 MAX_EVALUATIONS = 20
@@ -64,16 +60,6 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Online:
-    """Final, scored runs and the different units among them, by arm."""
-
-    challenger_runs: int = 0
-    challenger_units: int = 0
-    champion_runs: int = 0
-    champion_units: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class PairedEvidence:
     """`challenger` and `champion` are the prefixes as they are now; evidence counts only where its prefix digests are theirs. `champion` is
     None where nothing is live without the challenger. Evaluations: the newest first, also those that no longer count."""
@@ -81,7 +67,6 @@ class PairedEvidence:
     challenger: Prefix
     champion: Prefix | None
     evaluations: tuple[Evaluation, ...]
-    online: Online
 
 
 def paired_evidence(*, layer: Layer, champion: PackVersion | None, challenger: PackVersion | None) -> PairedEvidence:
@@ -95,13 +80,7 @@ def paired_evidence(*, layer: Layer, champion: PackVersion | None, challenger: P
         # Unpaired runs without a version are baselines of others.
         runs = runs.filter(paired_with__isnull=False)
     newest = list(runs.select_related("paired_with").order_by("-id")[:MAX_EVALUATIONS])
-    return PairedEvidence(tested, base, tuple(_evaluation(run) for run in newest), _online(layer, tested, base))
-
-
-def eval_set_for(layer: Layer) -> EvalSet | None:
-    """The set that a promotion of this layer is evaluated on when nobody names one: the tenant's newest for the pack, else the library's."""
-    sets = EvalSet.objects.filter(pack_id=layer.pack_id, cases__split="validation").distinct().order_by("-id")
-    return sets.filter(tenant_id=layer.tenant_id).first() or sets.filter(tenant_id=platform_id()).first()
+    return PairedEvidence(tested, base, tuple(_evaluation(run) for run in newest))
 
 
 def _evaluation(run: EvalRun) -> Evaluation:
@@ -118,20 +97,9 @@ def _evaluation(run: EvalRun) -> Evaluation:
     )
     if not completed:
         return found
-    challenger, champion = _folded(run), _folded(other) if other else {}
-    # A champion's run that is reused may know fewer cases or more: only what both answered is compared.
-    cases = [_case(run, mine, champion.get(case_id)) for case_id, mine in challenger.items() if other is None or case_id in champion]
-    return Evaluation(
-        found.run_ids,
-        found.runner,
-        found.challenger_prefix,
-        found.champion_prefix,
-        found.completed,
-        found.failed,
-        tuple(case for case in cases if case is not None),
-        _arm(challenger.values()),
-        _arm(champion.values()),
-    )
+    mine, theirs = _folded(run), _folded(other) if other else {}
+    cases = [_case(run, folded, theirs.get(case_id)) for case_id, folded in mine.items() if other is None or case_id in theirs]
+    return replace(found, cases=tuple(case for case in cases if case is not None), challenger=_arm(mine), champion=_arm(theirs))
 
 
 @dataclass(slots=True)
@@ -197,29 +165,7 @@ def _by_dimension(rubric: Sequence[Check], failed: set[str]) -> dict[str, frozen
     return {name: frozenset(c["id"] for c in rubric if c["dimension"] == name and c["id"] in failed) for name in dimensions}
 
 
-def _arm(folded: Any) -> ArmEvidence:
-    outcomes = [each.outcome for each in folded]
-    return ArmEvidence(
-        tuple(value for one in outcomes for value in one.latencies_ms), tuple(value for one in outcomes for value in one.costs_micros)
-    )
-
-
-def _online(layer: Layer, challenger: Prefix, champion: Prefix | None) -> Online:
-    """Only a rollout makes runs of the arm `challenger`; without them the champion's need not be counted."""
-    runs, units = _seen(layer, challenger, "challenger")
-    if not runs or champion is None:
-        return Online(runs, units)
-    return Online(runs, units, *_seen(layer, champion, "champion"))
-
-
-def _seen(layer: Layer, prefix: Prefix, arm: str) -> tuple[int, int]:
-    """Scored runs of an arm whose effective pack begins with this prefix, and the units (user, else root task, else agent) among them."""
-    length = len(prefix.lineage)
-    served = ServedPack.objects.filter(pack=layer.pack.slug, lineage__contains=[dict(prefix.lineage[-1])])
-    digests = [row.digest for row in served if row.lineage[:length] == [dict(entry) for entry in prefix.lineage]]
-    if not digests:
-        return 0, 0
-    unit = Coalesce(F("row__user_ref"), F("row__root_task_id"), Cast(F("agent_id"), TextField()), output_field=TextField())
-    rows = RunScore.objects.filter(tenant_id=layer.tenant_id, pack=layer.pack.slug, arm=arm, effective_digest__in=digests)
-    counts = rows.aggregate(runs=Count("pk"), units=Count(unit, distinct=True))
-    return counts["runs"], counts["units"]
+def _arm(folded: Mapping[UUID, _Folded]) -> ArmEvidence:
+    outcomes = [each.outcome for each in folded.values()]
+    latencies = tuple(value for one in outcomes for value in one.latencies_ms)
+    return ArmEvidence(latencies, tuple(value for one in outcomes for value in one.costs_micros))

@@ -110,7 +110,9 @@ class AgentAdmin(GovernedAdmin):
             form=ChangeAgentForm,
             run=_change,
             when=lambda ctx, obj: obj.status != AgentStatus.RETIRED,
-            explain=lambda request, obj: ["Its autonomy is written into the presets layer at its scope, and holds from the next resolve on."],
+            explain=lambda request, obj: [
+                "Its autonomy is written into the presets layer at its scope, and holds from the next resolve on."
+            ],
         ),
         Act(
             name="suspend",

@@ -81,7 +81,9 @@ class MemberForm(ActForm):
     role = forms.ChoiceField(choices=ROLES)
     team = forms.ChoiceField(required=False, help_text="A role for one team holds for that team's objects.")
     until = forms.DateTimeField(required=False, widget=UNTIL, help_text="UTC; empty: for good.")
-    user_ref = forms.CharField(max_length=200, required=False, label="Harness reference", help_text="How a harness names this person, if it does.")
+    user_ref = forms.CharField(
+        max_length=200, required=False, label="Harness reference", help_text="How a harness names this person, if it does."
+    )
 
     def prepare(self) -> None:
         self.fields["team"].choices = team_choices(self.ctx)  # type: ignore[attr-defined]
@@ -165,7 +167,15 @@ class MembershipAdmin(GovernedAdmin):
         ),
     )
     list_acts = (
-        Act(name="add", label="Add a member", icon="person_add", tone="primary", rights=(Action.MANAGE_MEMBERS,), form=MemberForm, run=_add_member),
+        Act(
+            name="add",
+            label="Add a member",
+            icon="person_add",
+            tone="primary",
+            rights=(Action.MANAGE_MEMBERS,),
+            form=MemberForm,
+            run=_add_member,
+        ),
     )
 
 

@@ -194,7 +194,10 @@ class ApiTokenAdmin(TokenAdmin):
             rights=(Action.VIEW,),
             form=ApiTokenForm,
             run=lambda call: _page(call, issue_api_token(ctx=call.ctx, **call.data)),
-            explain=lambda request, obj: [*ISSUE, "It never does more than the person's roles; one issued for somebody else never approves."],
+            explain=lambda request, obj: [
+                *ISSUE,
+                "It never does more than the person's roles; one issued for somebody else never approves.",
+            ],
         ),
     )
 

@@ -87,7 +87,8 @@ def _sections(effective: Effective, links: _Links) -> list[dict[str, Any]]:
     for name, section in sorted(effective.content["sections"].items(), key=lambda item: (item[1]["order"], item[0])):
         raw = section["text"].encode()
         spans = [
-            {"text": raw[span.start : span.end].decode().strip("\n"), "origin": links.show(span.as_json())} for span in effective.spans.get(name, ())
+            {"text": raw[span.start : span.end].decode().strip("\n"), "origin": links.show(span.as_json())}
+            for span in effective.spans.get(name, ())
         ]
         shown.append({"name": name, "file": section["file"], "order": section["order"], "locked": section.get("locked"), "spans": spans})
     return shown

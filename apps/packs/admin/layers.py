@@ -58,11 +58,13 @@ class LayerAdmin(GovernedAdmin):
     relatives = (
         Relatives(
             "Versions",
-            lambda ctx, layer: PackVersion.objects.restrict(ctx)
-            .filter(layer=layer)
-            .select_related("created_by")
-            .defer("content", "canonical")
-            .order_by("-number"),
+            lambda ctx, layer: (
+                PackVersion.objects.restrict(ctx)
+                .filter(layer=layer)
+                .select_related("created_by")
+                .defer("content", "canonical")
+                .order_by("-number")
+            ),
             (
                 columns.itself("Version"),
                 columns.badge("status"),
@@ -76,11 +78,13 @@ class LayerAdmin(GovernedAdmin):
         ),
         Relatives(
             "What it served, and from when",
-            lambda ctx, layer: PointerChange.objects.restrict(ctx)
-            .filter(layer=layer)
-            .select_related("version")
-            .defer("version__content", "version__canonical")
-            .order_by("-at", "-id"),
+            lambda ctx, layer: (
+                PointerChange.objects.restrict(ctx)
+                .filter(layer=layer)
+                .select_related("version")
+                .defer("version__content", "version__canonical")
+                .order_by("-at", "-id")
+            ),
             (
                 columns.moment("at", "From"),
                 Column("Served", lambda change: cells.link_to(change.version) if change.version else "nothing of its own"),

@@ -22,7 +22,9 @@ OWNER = Column("Owner", lambda pack: cells.badge("shared", "info") if pack.share
 
 
 class PackForm(ActForm):
-    slug = forms.SlugField(max_length=63, help_text="1 to 63 of a-z, 0-9 and “-”. Unique here and in the shared library; it stays for good.")
+    slug = forms.SlugField(
+        max_length=63, help_text="1 to 63 of a-z, 0-9 and “-”. Unique here and in the shared library; it stays for good."
+    )
     title = forms.CharField(max_length=200)
     kind = forms.ChoiceField(
         choices=[("domain", "domain: what agents are told and may do"), ("policy", "policy: rules for every pack at or below its scope")]
@@ -43,7 +45,9 @@ class ChangePackForm(ActForm):
 
 
 class SubscribeForm(ActForm):
-    pinned = forms.ChoiceField(required=False, label="Version", help_text="Follow the shared champion, or stay on one version whatever is promoted.")
+    pinned = forms.ChoiceField(
+        required=False, label="Version", help_text="Follow the shared champion, or stay on one version whatever is promoted."
+    )
 
     def prepare(self) -> None:
         pack = self.obj.pack if isinstance(self.obj, Subscription) else self.obj
@@ -79,6 +83,15 @@ def _adoptable(ctx: ActionContext, pack: Pack) -> bool:
     return not Subscription.objects.restrict(ctx).filter(pack=pack, tenant_id=ctx.tenant_id).exists()
 
 
+def live(layer: Layer) -> object:
+    """What a layer serves, in a word."""
+    if layer.suspended_by:
+        return cells.badge("suspended")
+    if layer.champion is None:
+        return cells.badge("inherits", "off")
+    return cells.link_to(layer.champion)
+
+
 @admin.register(Pack)
 class PackAdmin(GovernedAdmin):
     list_display = (
@@ -112,14 +125,16 @@ class PackAdmin(GovernedAdmin):
     relatives = (
         Relatives(
             "Layers",
-            lambda ctx, pack: Layer.objects.restrict(ctx)
-            .filter(pack=pack)
-            .select_related("champion")
-            .defer("champion__content", "champion__canonical")
-            .order_by("scope"),
+            lambda ctx, pack: (
+                Layer.objects.restrict(ctx)
+                .filter(pack=pack)
+                .select_related("champion")
+                .defer("champion__content", "champion__canonical")
+                .order_by("scope")
+            ),
             (
                 Column("Scope", lambda layer: cells.link_to(layer, layer.scope)),
-                Column("Champion", lambda layer: live(layer)),
+                Column("Champion", live),
                 columns.moment("flagged_at", "Flagged"),
                 columns.moment("created_at", "Since"),
             ),
@@ -139,7 +154,9 @@ class PackAdmin(GovernedAdmin):
             form=SubscribeForm,
             run=_subscribe,
             when=_adoptable,
-            explain=lambda request, pack: ["The tenant's agents can resolve this shared pack within a second, and you can write layers of your own on it."],
+            explain=lambda request, pack: [
+                "The tenant's agents can resolve this shared pack within a second, and you can write layers of your own on it."
+            ],
         ),
         Act(
             name="change",
@@ -150,21 +167,10 @@ class PackAdmin(GovernedAdmin):
             run=lambda call: Done("Saved.", update_pack(ctx=call.ctx, slug=call.obj.slug, **call.data)),
         ),
     )
-    list_acts = (
-        Act(name="create", label="New pack", icon="add", tone="primary", rights=(Action.AUTHOR,), form=PackForm, run=_create),
-    )
+    list_acts = (Act(name="create", label="New pack", icon="add", tone="primary", rights=(Action.AUTHOR,), form=PackForm, run=_create),)
 
     def heading(self, obj: Pack) -> object:
         return f"{obj.title} ({obj.slug})"
-
-
-def live(layer: Layer) -> object:
-    """What a layer serves, in a word."""
-    if layer.suspended_by:
-        return cells.badge("suspended")
-    if layer.champion is None:
-        return cells.badge("inherits", "off")
-    return cells.link_to(layer.champion)
 
 
 @admin.register(Subscription)

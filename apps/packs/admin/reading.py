@@ -57,7 +57,9 @@ def tools_of(content: Mapping[str, Any]) -> dict[str, Any] | None:
         }
         for name in names
     ]
-    note = "Any other tool is not limited here." if allow is None else "Any other tool is not permitted." if allow else "No tool is permitted."
+    note = (
+        "Any other tool is not limited here." if allow is None else "Any other tool is not permitted." if allow else "No tool is permitted."
+    )
     return {"rows": rows, "note": note}
 
 

@@ -56,7 +56,12 @@ def reach_part(request: HttpRequest, version: PackVersion) -> HttpResponse:
 
 
 def reach_context(found: dict[str, Any]) -> dict[str, Any]:
-    return {"reach": found, "changed": found.get("changed", [])[:MAX_SHOWN], "invalid": found.get("invalid", [])[:MAX_SHOWN], "shown": MAX_SHOWN}
+    return {
+        "reach": found,
+        "changed": found.get("changed", [])[:MAX_SHOWN],
+        "invalid": found.get("invalid", [])[:MAX_SHOWN],
+        "shown": MAX_SHOWN,
+    }
 
 
 @admin.register(PackVersion)
@@ -133,5 +138,3 @@ class PackVersionAdmin(GovernedAdmin):
             yield "Live: this is what the layer serves."
         elif obj.quarantined_at:
             yield "Quarantined: it can be neither pinned nor rolled back to."
-
-

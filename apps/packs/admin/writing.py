@@ -72,11 +72,16 @@ class WriteForm(ActForm):
         self.add_error(None, error.detail)
         self.add_error("content", "Below is your change merged onto the champion of now. Read it, then send it again.")
         for conflict in merge["conflicts"]:
-            self.add_error("content", f"{conflict['pointer']}: both of you changed this; the champion's stands here, yours was {conflict.get('mine')!r}.")
+            self.add_error(
+                "content",
+                f"{conflict['pointer']}: both of you changed this; the champion's stands here, yours was {conflict.get('mine')!r}.",
+            )
 
 
 class WriteForPackForm(WriteForm):
-    scope = forms.CharField(max_length=300, widget=Suggested, help_text="Where it holds, such as tenant:acme, team:acme/support or agent:acme/helpdesk-1.")
+    scope = forms.CharField(
+        max_length=300, widget=Suggested, help_text="Where it holds, such as tenant:acme, team:acme/support or agent:acme/helpdesk-1."
+    )
     field_order = ("scope",)
 
     def prepare(self) -> None:

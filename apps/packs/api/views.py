@@ -69,6 +69,10 @@ class PackViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewS
         return Response(effective_for(self.ctx, pack_slug=slug, **wanted).as_json())
 
 
+PACK = OpenApiParameter("slug", TEXT, OpenApiParameter.PATH, description="The pack's slug.")
+
+
+@extend_schema(parameters=[PACK])
 class PackLayersViewSet(mixins.ListModelMixin, ContextViewSet):
     """The pack's layers that you can see, each with its champion."""
 
@@ -81,6 +85,7 @@ class PackLayersViewSet(mixins.ListModelMixin, ContextViewSet):
         return Layer.objects.restrict(self.ctx).filter(pack=pack).select_related("pack", "champion")
 
 
+@extend_schema(parameters=[PACK])
 class PackVersionsViewSet(mixins.ListModelMixin, ContextViewSet):
     """The pack's versions, newest first, without their content."""
 

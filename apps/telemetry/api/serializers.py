@@ -59,6 +59,7 @@ class ReportedSerializer(serializers.ModelSerializer[Any]):
     tenant = serializers.CharField(source="tenant.slug", read_only=True)
     team = serializers.CharField(source="team.slug", read_only=True, default=None, allow_null=True)
     agent = serializers.CharField(source="agent.slug", read_only=True)
+    tier = serializers.CharField(read_only=True, allow_null=True, help_text="T1, T2 or T3.")
     cost_usd = MicrosField(source="cost_micros", read_only=True, allow_null=True)
     flags = serializers.ListField(child=serializers.CharField(), read_only=True)
     redactions = serializers.ListField(child=serializers.CharField(), read_only=True)

@@ -13,9 +13,9 @@ MAX_HASHES = 16
 
 
 class Delivery(NamedTuple):
-    """One item of a batch: its place in it, the hash of its body, and its row in the order of the table's columns."""
+    """One item of a batch: its `place` in it, the hash of its body, and its row in the order of the table's columns."""
 
-    index: int
+    place: int
     hash: bytes
     final: bool
     values: tuple[Any, ...]
@@ -49,7 +49,7 @@ def settle(deliveries: Sequence[Delivery], columns: Sequence[str], *, final: boo
         if delivery.hash in taken:
             duplicates += 1
         elif final:
-            conflicts.append(delivery.index)
+            conflicts.append(delivery.place)
         else:
             accepted += 1
             taken.append(delivery.hash)

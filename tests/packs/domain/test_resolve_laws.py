@@ -200,9 +200,11 @@ def test_what_breaks_an_ancestor_is_named_with_ancestor_and_leaf(
     assert [one.pointer for one in violations] == ([] if neutral else [pointer])
 
 
-def test_a_hard_check_may_weigh_more() -> None:
+def test_a_hard_check_may_weigh_more_but_not_less() -> None:
     hard = {"id": "r", "check": "no_pii", "weight": 5, "dimension": "safety", "hard": True}
-    assert check_against(chain_of((GLOBAL_PACK, {"rubric": [hard]})), {"rubric": [{**hard, "weight": 6}]}, "domain") == []
+    above = chain_of((GLOBAL_PACK, {"rubric": [hard]}))
+    assert check_against(above, {"rubric": [{**hard, "weight": 6}]}, "domain") == []
+    assert [one.pointer for one in check_against(above, {"rubric": [{**hard, "weight": 4}]}, "domain")] == ["/rubric/0"]
 
 
 def test_a_version_that_contradicts_itself_is_told() -> None:

@@ -1,0 +1,125 @@
+"""A tenant at work, seen through the admin: a pack that is live, people who sign in, an agent that answers, and rows of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from django.db.models import Model
+from django.test import Client
+from django.urls import reverse
+
+from apps.core.context import ActionContext, Actor, RoleGrant
+from apps.evals.models import EvalRun, EvalSet
+from apps.evals.services.answers import lease_cases, submit_outputs
+from apps.evals.services.online import score_batch
+from apps.identity.models import Agent, Tenant, User
+from apps.packs.models import PackVersion
+from apps.packs.services.versions import create_version
+from apps.promotions.models import Approval, Promotion
+from apps.promotions.services.going_live import bootstrap
+from apps.promotions.services.requests import request_promotion
+from tests import factories as make
+from tests.telemetry import sending
+
+_numbers = count(1)
+PASSWORD = "correct horse battery staple"
+RUBRIC = [
+    {"id": "greets", "check": "contains", "weight": 60, "dimension": "quality", "params": {"text": "hello"}},
+    {"id": "brief", "check": "max_length", "weight": 20, "dimension": "format", "params": {"max_chars": 400}},
+    {"id": "clean", "check": "no_secrets", "weight": 20, "hard": True, "dimension": "safety"},
+]
+ROLES = {"author": "author", "manager": "manager", "second": "manager", "admin": "tenant_admin", "viewer": "viewer", "operator": "operator"}
+
+
+def url(obj: Model, act: str = "") -> str:
+    name = f"admin:{obj._meta.app_label}_{obj._meta.model_name}_{'act' if act else 'change'}"
+    return reverse(name, args=[obj.pk, act] if act else [obj.pk])
+
+
+def list_url(model: type[Model]) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+
+
+@dataclass
+class Office:
+    tenant: Tenant
+    live: PackVersion
+    agent: Agent
+    cases: EvalSet
+    people: dict[str, User] = field(default_factory=dict)
+
+    def client(self, who: str) -> Client:
+        client = Client()
+        assert client.login(username=self.people[who].email, password=PASSWORD)
+        return client
+
+    def draft(self, text: str = "You say hello first.", who: str = "author", **blocks: Any) -> PackVersion:
+        content = make.content(text, rubric=RUBRIC, **blocks)
+        ctx = make.context(self.tenant.pk, ROLES[who], user=self.people[who])
+        return create_version(ctx=ctx, pack_slug="desk", scope=f"tenant:{self.tenant.slug}", content=content)
+
+    def request(self, version: PackVersion, who: str = "author", **more: Any) -> Promotion:
+        return request_promotion(ctx=make.context(self.tenant.pk, ROLES[who], user=self.people[who]), version_id=version.pk, **more)
+
+    def answer(self, says: Callable[[EvalRun, int], str] | None = None) -> None:
+        """Every open evaluation is answered by the agent; unless told otherwise the champion greets in three of four cases only."""
+        says = says or (lambda run, number: "hello" if run.version_id != self.live.pk or number % 4 else "good day")
+        for run in EvalRun.objects.filter(tenant=self.tenant, state__in=["pending", "running"]).select_related("layer").order_by("id"):
+            agent = Agent.objects.filter(team=run.layer.team).first() if run.layer.team_id else self.agent
+            role = frozenset({RoleGrant("agent")})
+            actor = Actor("agent", agent.pk, str(agent))
+            ctx = ActionContext(actor, self.tenant.pk, "api", role, agent_id=agent.pk, team_id=agent.team_id)
+            while (leased := lease_cases(ctx=ctx, eval_run_id=run.pk, limit=100)).items:
+                outputs = [
+                    {"case": str(item.case_id), "repeat": item.repeat, "output": says(run, item.case.number), "latency_ms": 900 + index}
+                    for index, item in enumerate(leased.items)
+                ]
+                submit_outputs(ctx=ctx, eval_run_id=run.pk, lease_id=leased.lease_id, outputs=outputs)
+
+
+def office(slug: str = "acme", *, cases: int = 40, **blocks: Any) -> Office:
+    tenant = make.tenant(slug)
+    pack = make.own_pack(tenant, "desk")
+    live = make.version(tenant, "desk", f"tenant:{slug}", make.content("You answer.", rubric=RUBRIC, **blocks))
+    bootstrap(ctx=make.system(tenant.pk), version_id=live.pk)
+    live.refresh_from_db()
+    agent = make.agent(tenant, "helpdesk-1", default_pack="desk")
+    made = Office(tenant, live, agent, make.eval_set(tenant, pack, [{"input": f"Question {n}"} for n in range(1, cases + 1)]))
+    for who, role in ROLES.items():
+        made.people[who] = make.user(tenant, role, email=f"{who}@{slug}.test", password=PASSWORD)
+    return made
+
+
+def fill(made: Office, rows: int) -> None:
+    """So many more rows of every kind that the admin lists, made as users make them."""
+    tenant, system = made.tenant, make.system(made.tenant.pk)
+    for _ in range(rows):
+        n = next(_numbers)
+        team = make.team(tenant, f"team-{n}")
+        agent = make.agent(tenant, f"agent-{n}", team=team)
+        make.agent_token(agent, name=f"token {n}")
+        person = make.user(tenant, "manager", email=f"person-{n}@filled.test", team=team)
+        make.api_token(person, tenant, name=f"token {n}")
+        shared = make.own_pack(make.platform(), f"shared-{n}")
+        make.subscription(tenant, shared)
+        pack = make.own_pack(tenant, f"pack-{n}")
+        first = make.version(tenant, pack.slug, f"team:{tenant.slug}/{team.slug}", make.content("First.", rubric=RUBRIC))
+        bootstrap(ctx=system, version_id=first.pk)
+        make.eval_set(tenant, pack, 1)
+        asked = request_promotion(ctx=system, version_id=_second(tenant, first, person).pk)
+        Approval.objects.create(tenant=tenant, promotion=asked, user=person, roles=["manager"], approved=True, binding=asked.binding)
+        harness = sending.Harness(tenant, agent, make.agent_token(agent))
+        run = sending.run(f"run-{n}", pack=pack.slug)
+        harness.send(run, producer=f"gw-{n}", seq=1)
+        harness.send_events(sending.event(f"event-{n}", run_id=f"run-{n}"))
+    score_batch(ctx=system)
+    made.answer()
+
+
+def _second(tenant: Tenant, first: PackVersion, person: User) -> PackVersion:
+    ctx = make.context(tenant.pk, "author", user=person)
+    content = make.content("Second.", rubric=RUBRIC)
+    return create_version(ctx=ctx, pack_slug=first.layer.pack.slug, scope=first.layer.scope, content=content)
