@@ -187,7 +187,7 @@ class Loop:
     def audit(self) -> None:
         w = self.walker
         w.step("Everything is written down")
-        decisions = w.call("auditor", "GET", "decisions/", params={"pack": PACK}, quiet=True).body["results"]
+        decisions = w.call("auditor", "GET", "decisions/", params={"pack": PACK, "scope": self.scope}, quiet=True).body["results"]
         for row in reversed(decisions):
             w.say(f"{row['created_at'][11:19]} {row['decision']} by {row['decided_by']}: {row['reason'] or 'no reason given'}")
         w.check([row["decision"] for row in reversed(decisions)] == ["promote", "promote", "rollback"], "each decision stands in the record")

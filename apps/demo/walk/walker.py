@@ -13,6 +13,9 @@ from apps.demo.fleet.portal import Answer, Away, Portal, Refused
 MAX_SHOWN = 320
 _LONG = 60
 _MANY = 3
+# What a person looks for in an answer comes first; what says nothing here is left out.
+_FIRST = ("status", "code", "detail", "state", "decision", "slug", "number", "digest", "lineage", "accepted", "duplicates", "rejected", "holds")
+_LEFT_OUT = frozenset({"type", "title", "request_id", "etag", "pack", "created_at", "description", "archived_reason"})
 
 
 class Stumbled(Exception):  # noqa: N818 -- it says what is the matter
@@ -61,7 +64,7 @@ class Walker:
         except Refused:
             answer = Answer(401, {"code": "not_authenticated"}, {})
         if not quiet or answer.status != expect:
-            self.show(f"     {answer.status} {abridged(answer.body)}")
+            self.show(f"     {answer.status} {_answered(answer.body)}")
         if answer.status != expect or answer.code != code:
             wanted = f"{expect} {code}".strip()
             raise Stumbled(f"{method} {path} answered {answer.status} {answer.code}, not {wanted}.")
@@ -93,6 +96,15 @@ def abridged(value: Any) -> str:
     """JSON for a person: long texts, lists and the whole cut short."""
     text = json.dumps(_short(value), ensure_ascii=False)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} …"
+
+
+def _answered(body: Any) -> str:
+    if not isinstance(body, Mapping):
+        return abridged(body) if body is not None else ""
+    if "code" in body and "detail" in body:
+        return f"{body['code']}: {body['detail']}"
+    names = sorted((name for name in body if name not in _LEFT_OUT), key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST)))
+    return abridged({name: body[name] for name in names})
 
 
 def _short(value: Any, depth: int = 0) -> Any:

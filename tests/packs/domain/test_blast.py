@@ -16,11 +16,8 @@ from apps.packs.domain.validate import resolve_chain
 from apps.packs.domain.values import VersionRef
 from tests.packs.domain.strategies import CONSTRAINTS, LAWS, SCHEMAS
 
-# Two tenants of one segment, one of another; teams and agents below.
-AGENTS = (
-    *(("enterprise", "acme", "support", "a1"), ("enterprise", "acme", "support", "a2"), ("enterprise", "acme", None, "a3")),
-    *(("enterprise", "bolt", "ops", "a1"), ("personal", "cara", None, "a1")),
-)
+# Two agents that share all but the last scope, one without a team, one of another segment.
+AGENTS = (("team", "acme", "desk", "a1"), ("team", "acme", "desk", "a2"), ("team", "bolt", None, "a1"), ("personal", "cara", None, "a1"))
 CHAINS = {
     f"{tenant}/{agent}": chain_for(tier=tier, domain="hr", tenant=tenant, team=team, agent=agent) for tier, tenant, team, agent in AGENTS
 }

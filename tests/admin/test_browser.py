@@ -1,0 +1,202 @@
+"""The admin in a real browser: sign in, switch tenant, approve by clicking; nothing overflows a phone, nothing complains in the console.
+
+With MC_SHOTS=<folder> every page visited is also photographed, light and dark, wide and narrow.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from apps.evals.models import EvalCase, EvalResult, EvalRun
+from apps.identity.models import AgentToken, Membership, Tenant
+from apps.packs.models import Layer, Pack, PackVersion, PointerChange, Subscription
+from apps.promotions.models import Approval, Decision, Promotion, State
+from apps.promotions.services.requests import evaluate_promotion
+from apps.telemetry.models import Producer, Run
+from tests import factories as make
+from tests.admin.office import PASSWORD, Office, fill, list_url, office, url
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--no-first-run", "--disable-default-apps", "--disable-dev-shm-usage", "--metrics-recording-only"),
+]
+SHOTS = os.environ.get("MC_SHOTS", "")
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(not CHROMIUM.exists() and not os.environ.get("CI"), reason=f"there is no browser at {CHROMIUM}; set CHROMIUM"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    # Playwright runs a loop of its own in this thread, which Django would take for an async view.
+    patch = pytest.MonkeyPatch()
+    patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield found
+        found.close()
+    patch.undo()
+
+
+class Tab:
+    """A browser tab that remembers what its console complained of."""
+
+    def __init__(self, browser: Any, address: str, *, width: int = 1280, dark: bool = False) -> None:
+        self.address = address
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(15_000)
+        self.complaints: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def go(self, path: str) -> None:
+        self.page.goto(self.address + path, wait_until="networkidle")
+
+    def sign_in(self, email: str) -> None:
+        self.go("/admin/")
+        self.page.fill("input[name=username]", email)
+        self.page.fill("input[name=password]", PASSWORD)
+        self.page.click("button[type=submit]")
+        self.page.wait_for_selector("#mc-object, main.mc-page")
+
+    def take_over(self, client: Client) -> None:
+        """The session of Django's test client, for pages where signing in is not what is looked at."""
+        self.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": self.address}])
+
+    def overflow(self) -> int:
+        """By how many pixels the page is wider than its window."""
+        found: int = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        return found
+
+    def shoot(self, name: str) -> None:
+        if SHOTS:
+            Path(SHOTS).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)
+
+
+@pytest.fixture
+def acme(transactional_db: None) -> Office:
+    return office("acme")
+
+
+def judged(acme: Office) -> Promotion:
+    """A promotion whose evidence is in and which waits for a manager."""
+    asked = acme.request(acme.draft(), reason="It greets.")
+    acme.answer()
+    return evaluate_promotion(ctx=make.system(acme.tenant.pk), promotion_id=asked.pk)
+
+
+def test_a_manager_signs_in_switches_tenant_and_approves_by_clicking(browser: Any, live_server: Any, acme: Office) -> None:
+    other = make.tenant("aaa-other")
+    Membership.objects.create(tenant=other, user=acme.people["manager"], role="viewer")
+    asked = judged(acme)
+    tab = Tab(browser, live_server.url)
+    tab.go("/admin/")
+    tab.shoot("login")
+    tab.sign_in("manager@acme.test")
+    page = tab.page
+    assert page.inner_text(".mc-kind").lower() == "aaa-other"
+    page.click("#nav-sidebar .cursor-pointer >> nth=0")
+    page.click("text=Acme")
+    page.wait_for_load_state("networkidle")
+    assert page.inner_text(".mc-kind").lower() == "acme"
+    page.click(f"a[href$='{url(asked)}']")
+    page.wait_for_selector("#mc-object")
+    assert "One manager who is not an author has to approve." in page.inner_text("#mc-object")
+    page.click("a.mc-button:has-text('Approve')")
+    page.fill("textarea[name=comment]", "Read it, fine.")
+    tab.shoot("approve")
+    page.click("button[type=submit]:has-text('Approve')")
+    page.wait_for_selector("text=it is ready to start")
+    page.click("a.mc-button:has-text('Start')")
+    page.click("button[type=submit]:has-text('Start')")
+    page.wait_for_selector("text=It is live")
+    assert Promotion.objects.get(pk=asked.pk).state == State.PROMOTED
+    assert Layer.objects.get(pk=asked.layer_id).champion_id == asked.challenger_id
+    assert tab.complaints == []
+
+
+def test_a_promotion_page_follows_its_evaluation_by_itself(browser: Any, live_server: Any, acme: Office) -> None:
+    asked = acme.request(acme.draft())
+    tab = Tab(browser, live_server.url)
+    tab.take_over(acme.client("viewer"))
+    tab.go(url(asked))
+    assert "0 of 240 answers" in tab.page.inner_text("#mc-progress")
+    acme.answer()
+    connection.close()
+    tab.page.wait_for_selector("#mc-progress:not([hx-get])")
+    assert tab.page.inner_text("#mc-progress").count("completed") == 2
+    assert tab.complaints == []
+
+
+@pytest.fixture
+def pages(acme: Office) -> dict[str, str]:
+    """The main pages by name."""
+    fill(acme, 2)
+    judged(acme)
+    objects: dict[str, Any] = {
+        "pack": Pack.objects.get(slug="desk"),
+        "layer": Layer.objects.get(pk=acme.live.layer_id),
+        "version": PackVersion.objects.filter(layer=acme.live.layer).order_by("-number").first(),
+        "promotion": Promotion.objects.filter(layer=acme.live.layer).first(),
+        "decision": Decision.objects.filter(layer=acme.live.layer).first(),
+        "approval": Approval.objects.first(),
+        "agent": acme.agent,
+        "token": AgentToken.objects.first(),
+        "tenant": acme.tenant,
+        "member": Membership.objects.filter(tenant=acme.tenant).first(),
+        "eval-set": acme.cases,
+        "eval-case": EvalCase.objects.filter(eval_set=acme.cases).first(),
+        "eval-run": EvalRun.objects.filter(layer=acme.live.layer).order_by("-id").first(),
+        "result": EvalResult.objects.first(),
+        "run": Run.objects.first(),
+        "producer": Producer.objects.first(),
+        "subscription": Subscription.objects.first(),
+    }
+    found = {"index": "/admin/", **{name: url(obj) for name, obj in objects.items()}}
+    for model in (Pack, Layer, PackVersion, PointerChange, Promotion, Decision, EvalRun, EvalResult, Run, Membership, AgentToken, Tenant):
+        found[f"list-{model._meta.model_name}"] = list_url(model)
+    found["list-audit"] = "/admin/audit/event/"
+    found["list-empty"] = list_url(Pack) + "?q=nothing-like-it"
+    found["audit-event"] = "/admin/audit/event/?o=1"
+    found["write"] = url(objects["layer"], "write")
+    found["roll-back"] = url(objects["layer"], "roll-back")
+    found["request"] = url(PackVersion.objects.get(pk=acme.draft("Another.").pk), "request-promotion")
+    found["reject"] = url(objects["promotion"], "reject")
+    found["issue"] = url(objects["agent"], "issue-token")
+    found["new-pack"] = list_url(Pack) + "act/create/"
+    found["verify"] = "/admin/audit/event/act/verify/"
+    return found
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_no_page_is_wider_than_its_window_or_complains(browser: Any, live_server: Any, acme: Office, pages: dict[str, str], dark: bool) -> None:
+    client = acme.client("admin")
+    wide: dict[str, int] = {}
+    for width in (390, 1280):
+        tab = Tab(browser, live_server.url, width=width, dark=dark)
+        tab.take_over(client)
+        for name, path in pages.items():
+            tab.go(path)
+            tab.shoot(f"{name}-{width}-{'dark' if dark else 'light'}")
+            if (over := tab.overflow()) > 0:
+                wide[f"{name} at {width}"] = over
+            assert tab.page.locator("main").count() == 1, name
+            assert re.search(r"\S", tab.page.title()), name
+        assert tab.complaints == []
+    assert wide == {}
