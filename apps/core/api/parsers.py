@@ -20,4 +20,8 @@ class StrictJSONParser(JSONParser):
         raw = stream.read(MAX_BODY_BYTES + 1)
         if len(raw) > MAX_BODY_BYTES:
             raise problem("too_large", f"The body is over {MAX_BODY_BYTES} bytes.")
+        try:
+            raw.decode()
+        except UnicodeDecodeError as error:
+            raise problem("bad_encoding", f"The body is not UTF-8: byte {error.start} cannot be decoded.") from None
         return parse_json(raw)

@@ -150,9 +150,9 @@ class Crew:
         return away.wait_s + 0.05
 
     def _is_back(self) -> None:
-        if self._away:
+        if self._away and not self.portal.away:
+            self._away = False
             self.say("The portal is back.")
-        self._away = False
 
     def _last_words(self) -> None:
         for agent in self.agents:

@@ -53,6 +53,11 @@ class Portal:
         self._failures = 0
         self._spared_until = 0.0
 
+    @property
+    def away(self) -> bool:
+        """Whether the last request failed."""
+        return self._failures > 0
+
     def call(
         self,
         token: str,
