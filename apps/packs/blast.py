@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from uuid import UUID
 
 from apps.identity.models import Agent, AgentStatus, Tenant, TenantStatus
@@ -10,9 +11,8 @@ from apps.identity.selectors import platform_id
 from apps.packs.chains import PLACEHOLDER, facts_of, prefixes
 from apps.packs.domain.blast import Slot, Target
 from apps.packs.domain.scopes import Scope
-from apps.packs.domain.values import VersionRef
 from apps.packs.models import Layer
-from apps.packs.pointers import Entry, PackFacts, Pointers, load_many, references, scopes_of, version_ids
+from apps.packs.pointers import PackFacts, Pointers, Stored, load_many, reference, scopes_of, stored_versions, version_ids
 
 
 def layer_key(pack: str, scope: str) -> str:
@@ -26,36 +26,54 @@ def blast_targets(layer: Layer, *, only_tenant: UUID | None) -> Iterator[Target]
     shared = pictures[platform_id()]
     facts = facts_of(layer)
     tenants = {tenant.pk: tenant for tenant in Tenant.objects.filter(status=TenantStatus.ACTIVE) if tenant_id in (None, tenant.pk)}
-    yield from _agents(layer, facts, shared, pictures, tenants)
-    yield from _layers(layer, facts, shared, pictures, tenants)
+    world = _World(layer, facts, shared, pictures, tenants, stored_versions(list(_live_ids(pictures.values()))))
+    yield from _agents(world)
+    yield from _layers(world)
 
 
-def _agents(
-    layer: Layer, facts: PackFacts, shared: Pointers, pictures: dict[UUID, Pointers], tenants: dict[UUID, Tenant]
-) -> Iterator[Target]:
+@dataclass(slots=True)
+class _World:
+    """Everything that is live in the tenants concerned, read once."""
+
+    layer: Layer
+    facts: PackFacts
+    shared: Pointers
+    pictures: dict[UUID, Pointers]
+    tenants: dict[UUID, Tenant]
+    versions: dict[UUID, Stored]
+
+
+def _live_ids(pictures: Iterable[Pointers]) -> Iterator[UUID]:
+    for picture in pictures:
+        yield from picture.champions.values()
+        yield from (version for entries in picture.policies.values() for _, version in entries)
+        yield from picture.pinned
+
+
+def _agents(world: _World) -> Iterator[Target]:
+    tenants, pictures = world.tenants, world.pictures
     rows = Agent.objects.filter(tenant_id__in=tenants, status=AgentStatus.ACTIVE).values_list("tenant_id", "slug", "team__slug")
     for tenant_id, slug, team in rows:
         tenant, own = tenants[tenant_id], pictures[tenant_id]
-        for pack in _packs(facts, shared, own):
+        for pack in _packs(world.facts, world.shared, own):
             scopes = scopes_of(pack, tier=tenant.tier, tenant=tenant.slug, team=team, agent=slug)
-            chain = _chain(layer, facts, shared, own, pack, scopes)
+            chain = _chain(world, own, pack, scopes)
             if chain is not None:
                 yield Target("agent", f"{tenant.slug}/{slug}", tenant.slug, chain)
 
 
-def _layers(
-    layer: Layer, facts: PackFacts, shared: Pointers, pictures: dict[UUID, Pointers], tenants: dict[UUID, Tenant]
-) -> Iterator[Target]:
-    below = Layer.objects.filter(tenant_id__in=tenants, champion__isnull=False, suspended_by__isnull=True).exclude(pk=layer.pk)
-    if facts.kind == "domain":
-        below = below.filter(pack_id=facts.id)
+def _layers(world: _World) -> Iterator[Target]:
+    tenants = world.tenants
+    below = Layer.objects.filter(tenant_id__in=tenants, champion__isnull=False, suspended_by__isnull=True).exclude(pk=world.layer.pk)
+    if world.facts.kind == "domain":
+        below = below.filter(pack_id=world.facts.id)
     for other in below.select_related("pack", "tenant", "agent__team"):
-        own = pictures[other.tenant_id]
+        own = world.pictures[other.tenant_id]
         pack = facts_of(other)
         if pack.kind == "policy":
             continue
         scopes = next(prefixes(other))
-        chain = _chain(layer, facts, shared, own, pack, scopes)
+        chain = _chain(world, own, pack, scopes)
         if chain is not None:
             tenant = None if other.tenant_id == platform_id() else tenants[other.tenant_id].slug
             yield Target("layer", layer_key(pack.slug, other.scope), tenant, chain)
@@ -71,21 +89,16 @@ def _packs(facts: PackFacts, shared: Pointers, own: Pointers) -> Iterator[PackFa
     yield from (pack for pack in shared.packs.values() if pack.kind == "domain" and pack.id in own.subscriptions)
 
 
-def _chain(
-    layer: Layer, facts: PackFacts, shared: Pointers, own: Pointers, pack: PackFacts, scopes: tuple[Scope, ...]
-) -> tuple[Slot, ...] | None:
+def _chain(world: _World, own: Pointers, pack: PackFacts, scopes: tuple[Scope, ...]) -> tuple[Slot, ...] | None:
     """The slots of a chain, the layer's own among them even when nothing is live there; None when the chain does not pass the layer."""
+    layer, shared = world.layer, world.shared
     if layer.scope not in [str(scope) for scope in scopes]:
         return None
     pinned = own.subscriptions.get(pack.id)
-    if facts.kind == "domain" and pinned is not None and own.pinned.get(pinned) == layer.scope:
+    if world.facts.kind == "domain" and pinned is not None and own.pinned.get(pinned) == layer.scope:
         # Pinned at this very layer: its champion does not reach this tenant.
         return None
     now = version_ids(shared, own, pack, scopes)
-    present = {(entry[1], str(entry[0])): entry for entry in now}
+    present = {(entry[1], str(entry[0])): reference(entry, world.versions.get(entry[3])) for entry in now}
     slots = version_ids(shared, own, pack, scopes, replace={(layer.pack_id, layer.scope): PLACEHOLDER})
-    return tuple(Slot(layer_key(slug, str(scope)), _reference(present.get((slug, str(scope))))) for scope, slug, _, _ in slots)
-
-
-def _reference(entry: Entry | None) -> VersionRef | None:
-    return references([entry])[0] if entry is not None else None
+    return tuple(Slot(layer_key(slug, str(scope)), present.get((slug, str(scope)))) for scope, slug, _, _ in slots)

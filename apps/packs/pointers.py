@@ -24,6 +24,10 @@ MAX_TENANTS = 20_000
 MAX_VERSIONS = 4_000
 
 
+# A version's number, digest and content.
+Stored = tuple[int, str, dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class PackFacts:
     id: UUID
@@ -55,7 +59,7 @@ class Pointers:
 _pointers: GenerationCache[UUID, Pointers] = GenerationCache(
     Topic.PACKS, Topic.TOKENS, tenant_of=lambda tenant_id, _: tenant_id, limit=MAX_TENANTS, root=platform_id()
 )
-_versions: OrderedDict[UUID, tuple[int, str, dict[str, Any]]] = OrderedDict()
+_versions: OrderedDict[UUID, Stored] = OrderedDict()
 _lock = Lock()
 
 
@@ -157,19 +161,33 @@ def _replaced_policies(
 
 def references(entries: Sequence[Entry]) -> tuple[VersionRef, ...]:
     """The versions of a chain with their content: from memory, the missing ones by one query."""
-    missing = [version for *_, version in entries if version not in _versions]
+    found = {version: _versions.get(version) for *_, version in entries}
+    missing = [version for version, stored in found.items() if stored is None]
     if missing:
-        rows = PackVersion.objects.filter(pk__in=missing).values_list("pk", "number", "digest", "content")
+        loaded = stored_versions(missing)
+        found |= loaded
         with _lock:
-            for pk, number, digest, content in rows:
-                _versions[pk] = (number, digest, content)
-            while len(_versions) > MAX_VERSIONS + len(entries):
+            _versions.update(loaded)
+            while len(_versions) > MAX_VERSIONS:
                 _versions.popitem(last=False)
-    chain = []
-    for scope, slug, kind, version in entries:
-        number, digest, content = _versions[version]
-        chain.append(VersionRef(scope, slug, kind, number, str(version), digest, content))
-    return tuple(chain)
+    return tuple(reference(entry, found[entry[3]]) for entry in entries)
+
+
+def reference(entry: Entry, stored: Stored | None) -> VersionRef:
+    scope, slug, kind, version = entry
+    if stored is None:
+        raise LookupError(f"version {version} is live and not there")
+    number, digest, content = stored
+    return VersionRef(scope, slug, kind, number, str(version), digest, content)
+
+
+def stored_versions(ids: Sequence[UUID]) -> dict[UUID, Stored]:
+    """Number, digest and content of versions, by one query for each thousand."""
+    found: dict[UUID, Stored] = {}
+    for start in range(0, len(ids), 1000):
+        rows = PackVersion.objects.filter(pk__in=ids[start : start + 1000]).values_list("pk", "number", "digest", "content")
+        found.update({pk: (number, digest, content) for pk, number, digest, content in rows})
+    return found
 
 
 def scopes_of(

@@ -43,6 +43,7 @@ class Crew:
     _jobs: list[tuple[float, int, Job]] = field(default_factory=list)
     _order: count[int] = field(default_factory=count)
     _away: bool = False
+    _refused: set[str] = field(default_factory=set)
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set; then sends what is left, if the portal is still there."""
@@ -127,13 +128,22 @@ class Crew:
             except Away as away:
                 return self._is_away(away)
             except Refused:
-                before = agent.token
-                agent.token = self._renewed({agent.plan.path: before}, lambda tokens: tokens.agents).get(agent.plan.path, before)
-                return REFUSED_S if agent.token == before else 0.1
+                return self._was_refused(agent)
+            self._refused.discard(agent.plan.path)
             self._is_back()
             return delay
 
         return guarded
+
+    def _was_refused(self, agent: SimulatedAgent) -> float:
+        path, before = agent.plan.path, agent.token
+        agent.token = self._renewed({path: before}, lambda tokens: tokens.agents).get(path, before)
+        if agent.token != before:
+            return 0.1
+        if path not in self._refused:
+            self._refused.add(path)
+            self.say(f"{path} is refused: suspended, or removed. Asking again every {REFUSED_S:.0f} s.")
+        return REFUSED_S
 
     def _renewed(self, known: dict[str, str], of: Callable[[Tokens], Mapping[str, str]]) -> dict[str, str]:
         """Other tokens than those that were refused: from the file, else newly issued."""

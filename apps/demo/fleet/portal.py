@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 _FIRST_WAIT_S = 0.5
-_LONGEST_WAIT_S = 10.0
+_LONGEST_WAIT_S = 4.0
 
 
 class Away(Exception):  # noqa: N818 -- it says what is the matter

@@ -9,6 +9,7 @@ from typing import Any
 
 from apps.demo.simulate import Answer, chance
 from apps.evals.domain.checks import run_check
+from apps.evals.domain.schemas import schema_violation
 
 CHUNK = 600
 _FORMAT = {"id": "contract", "check": "json_schema", "weight": 1, "dimension": "format"}
@@ -26,6 +27,9 @@ def format_holds(content: Mapping[str, Any], task_type: str, output: str) -> boo
     contract = (content.get("contracts") or {}).get(task_type)
     if contract is None:
         return None
+    if contract.get("type") == "string":
+        # The output is text of a certain form, not JSON.
+        return schema_violation(output, contract) is None
     return run_check(_FORMAT, output=output, case={}, facts={"contract": contract}).passed
 
 

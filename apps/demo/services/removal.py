@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
+from django.db.models import Q
 
 from apps.audit.services import record
 from apps.core.context import Topic, system_context
@@ -21,6 +22,7 @@ from apps.identity.services.purge import REFERENCES_TO_PEOPLE
 from apps.packs.models import Layer, Pack
 
 PLATFORM = "platform"
+WALKS = "demo-loop-"
 
 # Tenants besides `platform` that stand on a pack: with a layer, a subscription or an eval set of their own.
 USERS_OF = """
@@ -60,9 +62,10 @@ class Removed:
 
 
 def demo_tenants() -> list[str]:
-    """The demo's tenants that have rows, deleted ones too."""
+    """The demo's tenants that have rows, deleted ones too, and those that `demo_loop --keep` left."""
     slugs = [tenant.slug for tenant in catalogue.organisation().tenants]
-    return list(Tenant.objects.filter(slug__in=slugs).order_by("slug").values_list("slug", flat=True))
+    rows = Tenant.objects.filter(Q(slug__in=slugs) | Q(slug__startswith=WALKS, organisation__slug=catalogue.organisation().slug))
+    return list(rows.order_by("slug").values_list("slug", flat=True))
 
 
 def remove_from_platform() -> Removed:

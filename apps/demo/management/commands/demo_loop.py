@@ -13,6 +13,7 @@ from django.utils import timezone
 from apps.core.context import ActionContext, system_context
 from apps.core.errors import Problem
 from apps.demo.fleet.portal import Portal
+from apps.demo.services.removal import WALKS
 from apps.demo.walk.loop import PACK, Loop
 from apps.demo.walk.walker import Stumbled, Walker
 from apps.identity.models import Membership
@@ -37,7 +38,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not Pack.objects.filter(slug=PACK, tenant_id=platform_id()).exists():
             raise CommandError(f"The shared library has no '{PACK}'; `manage.py seed_demo` makes the demo first.")
-        tenant = f"demo-loop-{secrets.token_hex(4)}"
+        tenant = f"{WALKS}{secrets.token_hex(4)}"
         portal = Portal(options["url"] or f"http://127.0.0.1:{os.environ.get('PORT') or 8000}")
         walker = Walker(portal, self.stdout.write)
         issued = self._admin(walker)

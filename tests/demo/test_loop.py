@@ -1,0 +1,83 @@
+"""`manage.py demo_loop`: the acceptance test of the loop, against a portal of processes; and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+from apps.demo.fleet.portal import Portal as Client
+from apps.demo.walk.walker import Stumbled, Walker, abridged
+from apps.identity.models import ApiToken, Tenant
+from tests import factories as make
+from tests.demo.running import Portal
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
+
+
+@pytest.fixture
+def portal(transactional_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Portal]:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    running = Portal(tmp_path)
+    yield running
+    running.close()
+
+
+@pytest.mark.e2e
+def test_the_loop_holds_and_leaves_nothing_behind(portal: Portal) -> None:
+    make.user(make.platform(), "tenant_admin", email="admin@example.com")
+    call_command("seed_demo")
+    portal.start()
+    before = set(Tenant.objects.values_list("slug", flat=True))
+    walked = portal.manage("demo_loop")
+    assert walked.returncode == 0, walked.stdout[-3000:] + walked.stderr + portal.output("worker")[-3000:]
+    assert re.search(r"^All 10 steps are as they should be\.$", walked.stdout, re.MULTILINE)
+    for said in (
+        "409 own_promotion: ",
+        "409 hard_rule: ",
+        "pass         quality: ",
+        "fail         format_no_regression (hard): ",
+        "ok: the same batch again is 10 duplicates",
+        "ok: resolve answers with version 2 after",
+        "ok: resolve answers with version 1 after",
+    ):
+        assert said in walked.stdout
+    assert set(Tenant.objects.values_list("slug", flat=True)) == before
+    assert not ApiToken.objects.filter(name="demo_loop", revoked_at=None).exists()
+
+    # A portal that is gone is a sentence and an exit code.
+    portal.kill("web")
+    refused = portal.manage("demo_loop")
+    assert refused.returncode == 1
+    assert "Step 1: The portal does not answer at http://127.0.0.1:" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_without_the_demo_it_says_what_to_do(portal: Portal) -> None:
+    walked = portal.manage("demo_loop")
+    assert walked.returncode == 1
+    assert "`manage.py seed_demo` makes the demo first" in walked.stderr
+
+
+def test_a_step_that_is_not_as_it_should_be_stops_the_walk(live_server: object, portal: Portal) -> None:
+    acme = make.tenant("acme")
+    shown: list[str] = []
+    walker = Walker(Client(str(live_server)), shown.append, tokens={"agent": make.agent_token(make.agent(acme)), "nobody": "mc_wrong"})
+    asked: list[tuple[Callable[[], object], str]] = [
+        (lambda: walker.call("agent", "GET", "resolve", params={"pack": "none"}), "answered 404 not_found, not 200"),
+        (lambda: walker.call("agent", "GET", "resolve", params={"pack": "none"}, expect=404, code="no_champion"), "404 not_found, not 404 no_champion"),
+        (lambda: walker.call("nobody", "GET", "packs/"), "answered 401 not_authenticated"),
+        (lambda: walker.check(False, "two and two are five"), "Not so: two and two are five"),
+        (lambda: walker.until("it rains", lambda: None, within_s=0.01), "still not: it rains"),
+    ]
+    for act, said in asked:
+        with pytest.raises(Stumbled, match=re.escape(said)):
+            act()
+    assert any(line.strip().startswith("404 not_found: ") for line in shown), "the answer that was wrong is shown"
+
+
+def test_what_is_shown_is_short() -> None:
+    shown = abridged({"text": "long " * 100, "list": list(range(100)), "deep": {"a": {"b": {"c": {str(n): n for n in range(50)}}}}})
+    assert len(shown) < 330 and "and 97 more" in shown and "{50 keys}" in shown
