@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
+from unfold.paginator import InfinitePaginator
 
 from apps.audit.models import Event
 from apps.audit.selectors import head
@@ -83,7 +84,18 @@ def _verify(call: Call) -> Done:
 @admin.register(Event)
 class EventAdmin(GovernedAdmin):
     view_action = Action.AUDIT
-    list_display = ("seq", columns.moment("at", "When"), columns.text("action"), ACTOR, OBJECT, columns.text("channel"), REASON)
+    audited = False
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    list_display = (
+        columns.text("seq", "Number"),
+        columns.moment("at", "When"),
+        columns.text("action"),
+        ACTOR,
+        OBJECT,
+        columns.text("channel"),
+        REASON,
+    )
     list_select_related = ("text",)
     list_filter = (
         AreaFilter,

@@ -96,7 +96,8 @@ class ActionContext:
             self._depth -= 1
 
     def on_commit(self, call: Callable[[], Any]) -> None:
-        db_transaction.on_commit(call)
+        """Calls once the change is durable. A failure there is logged: the change has happened, and its answer must say so."""
+        db_transaction.on_commit(call, robust=True)
 
     @property
     def user_id(self) -> UUID | None:

@@ -15,5 +15,6 @@ def enqueue(name: str, *args: Any, countdown: float | None = None, queue: str | 
 
 
 def enqueue_on_commit(ctx: ActionContext, name: str, *args: Any, countdown: float | None = None) -> None:
-    """Sends a task once the change it belongs to is durable."""
+    """Sends a task once the change it belongs to is durable. With the broker away it is not sent: what must happen is also found by a
+    periodic task."""
     ctx.on_commit(lambda: enqueue(name, *args, countdown=countdown))

@@ -33,6 +33,12 @@ def _may(request: HttpRequest, action: Action) -> bool:
     return True
 
 
+def subheader(request: HttpRequest) -> str:
+    """Where one is: the tenant, since everything on a page is about it."""
+    tenant = getattr(request, "tenant", None)
+    return f"in {tenant.name}" if tenant else "Prompts, context and policies"
+
+
 def stylesheet(request: HttpRequest) -> str:
     return static("src/mission.css")
 

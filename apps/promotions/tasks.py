@@ -7,16 +7,18 @@ from uuid import UUID
 
 import structlog
 from celery import shared_task
+from django.db.models import Exists, OuterRef, Q
 
 from apps.core.context import ActionContext, system_context
 from apps.core.errors import Problem
 from apps.core.events import subscribe
 from apps.core.jobs import enqueue
+from apps.evals.models import EvalRun
 from apps.identity.selectors import platform_id
 from apps.packs.models import Layer
-from apps.promotions.models import OPEN_STATES, Promotion
-from apps.promotions.services.requests import collect, locked_promotion
+from apps.promotions.models import OPEN_STATES, Decision, DecisionKind, Promotion
 from apps.promotions.services.assessment import reassess
+from apps.promotions.services.requests import collect, locked_promotion
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +46,16 @@ def reassess_below(layer_id: str) -> int:
     if layer.tenant_id != platform_id():
         concerned = concerned.filter(tenant_id=layer.tenant_id)
     return _reassess(concerned)
+
+
+@shared_task(name="promotions.reassess_due", acks_late=True)
+def reassess_due() -> int:
+    """Judges what a lost message left behind: open promotions with an evaluation completed, or a champion above them moved, since they
+    were last judged."""
+    completed = EvalRun.objects.filter(layer_id=OuterRef("layer_id"), completed_at__gt=OuterRef("evaluated_at"))
+    moved = Decision.objects.filter(created_at__gt=OuterRef("evaluated_at")).exclude(decision=DecisionKind.REJECT)
+    moved = moved.filter(Q(tenant_id=OuterRef("tenant_id")) | Q(tenant_id=platform_id()))
+    return _reassess(Promotion.objects.filter(Exists(completed) | Exists(moved), state__in=OPEN_STATES))
 
 
 def _reassess(promotions: Any) -> int:

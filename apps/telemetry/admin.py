@@ -48,6 +48,8 @@ class ReportedAdmin(GovernedAdmin):
     """Millions of rows: pages are not counted, look-ups are by indexed keys."""
 
     paginator = InfinitePaginator
+    show_full_result_count = False
+    audited = False
     list_select_related = ("agent",)
 
 
@@ -265,6 +267,7 @@ class RunScoreAdmin(ReportedAdmin):
 
 @admin.register(Producer)
 class ProducerAdmin(GovernedAdmin):
+    audited = False
     list_display = (
         "name",
         columns.link("agent"),

@@ -166,7 +166,7 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {
     "SITE_TITLE": "Mission Control",
     "SITE_HEADER": "Mission Control",
-    "SITE_SUBHEADER": "Prompts, context and policies",
+    "SITE_SUBHEADER": "apps.core.navigation.subheader",
     "SITE_SYMBOL": "rocket_launch",
     # The audit log tells an object's history; its page links there.
     "SHOW_HISTORY": False,
@@ -185,6 +185,7 @@ CELERY_TIMEZONE = "UTC"
 # An entry that was not taken before the next is due is dropped: tasks never pile up behind a slow worker.
 CELERY_BEAT_SCHEDULE = {
     "evals.score_runs": {"task": "evals.score_runs", "schedule": 2.0, "options": {"expires": 4}},
+    "promotions.reassess_due": {"task": "promotions.reassess_due", "schedule": 15.0, "options": {"expires": 15}},
     "telemetry.make_partitions": {"task": "telemetry.make_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
     "core.sweep": {"task": "core.sweep", "schedule": 600.0, "options": {"expires": 600}},
 }

@@ -185,7 +185,9 @@ def pages(acme: Office) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_no_page_is_wider_than_its_window_or_complains(browser: Any, live_server: Any, acme: Office, pages: dict[str, str], dark: bool) -> None:
+def test_no_page_is_wider_than_its_window_or_complains(
+    browser: Any, live_server: Any, acme: Office, pages: dict[str, str], dark: bool
+) -> None:
     client = acme.client("admin")
     wide: dict[str, int] = {}
     for width in (390, 1280):

@@ -108,6 +108,8 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
     parts: dict[str, Part] = {}
     # What the page of one object needs besides what its list does.
     detail_related: tuple[str, ...] = ()
+    # Whether what happens to its objects stands in the audit log.
+    audited = True
     # What to do when the list is empty, a sentence.
     when_empty = ""
 
@@ -115,7 +117,6 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
     list_per_page = 50
     list_max_show_all = 200
     list_filter_submit = True
-    show_full_result_count = False
     empty_value_display = "–"
     change_list_template = "core/list.html"
 
@@ -210,7 +211,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         return redirect(self.history_url(request, obj) or cells.admin_url(obj))
 
     def history_url(self, request: HttpRequest, obj: Model) -> str:
-        if not holds(request.ctx, Action.AUDIT):  # type: ignore[attr-defined]
+        if not self.audited or not holds(request.ctx, Action.AUDIT):  # type: ignore[attr-defined]
             return ""
         log = next((model for model in admin.site._registry if model._meta.label == "audit.Event"), None)
         return cells.list_url(log, object_id=obj.pk) if log else ""
@@ -270,7 +271,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         if request.method in ("GET", "HEAD") and not found.when(ctx, obj):
             self.message_user(request, f"“{found.label}” is not possible now.", level="warning")
             return redirect(back)
-        return acts.answer(request, found, obj=obj, back=back, context=self.page_context(request))
+        return acts.answer(request, found, obj=obj, back=back, context={**self.page_context(request), "heading": self.heading(obj)})
 
     def list_act_view(self, request: HttpRequest, act: str) -> HttpResponse:
         ctx: ActionContext = request.ctx  # type: ignore[attr-defined]

@@ -152,7 +152,10 @@ def tree(value: Any, depth: int = 0) -> SafeString:
     """Any JSON as lists of keys and values, for reading."""
     if isinstance(value, dict) and value:
         rows = ((key, tree(item, depth + 1)) for key, item in value.items())
-        return format_html('<dl class="mc-tree">{}</dl>', format_html_join("", "<div><dt>{}</dt><dd>{}</dd></div>", rows))
+        plain = all(not isinstance(item, (dict, list)) and len(str(item)) < 60 for item in value.values())
+        return format_html(
+            '<dl class="mc-tree{}">{}</dl>', " mc-flat" if plain else "", format_html_join("", "<div><dt>{}</dt><dd>{}</dd></div>", rows)
+        )
     if isinstance(value, (list, tuple)) and value:
         if all(not isinstance(item, (dict, list)) and len(str(item)) < 60 for item in value):
             return words(value)

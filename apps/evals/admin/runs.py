@@ -16,6 +16,7 @@ from apps.core.context import ActionContext
 from apps.evals.admin.cells import NO_CONTENT, RUN_COLUMNS, arm, progress, score_of
 from apps.evals.models import EvalItem, EvalResult, EvalRun, EvalSet, Runner
 from apps.evals.services.runs import start_eval_run
+from apps.packs.admin.reading import rubric_of
 from apps.packs.models import PackKind, PackVersion
 
 RUNNERS = [
@@ -92,7 +93,7 @@ class EvalRunAdmin(GovernedAdmin):
             long=(columns.block("failure", "Why it failed"),),
         ),
     )
-    panels = (Panel("Scored by", "evals/rubric.html", lambda request, run: {"tree": cells.tree(run.rubric)}),)
+    panels = (Panel("Scored by", "packs/rubric.html", lambda request, run: {"rubric": rubric_of({"rubric": run.rubric})}),)
     relatives = (
         Relatives(
             "Results",
@@ -140,6 +141,8 @@ class EvalRunAdmin(GovernedAdmin):
 @admin.register(EvalItem)
 class EvalItemAdmin(GovernedAdmin):
     paginator = InfinitePaginator
+    show_full_result_count = False
+    audited = False
     list_display = (
         Column("Item", str),
         columns.link("eval_run", "Run", order=False),
@@ -173,6 +176,8 @@ class EvalItemAdmin(GovernedAdmin):
 @admin.register(EvalResult)
 class EvalResultAdmin(GovernedAdmin):
     paginator = InfinitePaginator
+    show_full_result_count = False
+    audited = False
     list_display = (
         Column("Score", score_of, order="deterministic_score"),
         columns.link("eval_run", "Run", order=False),

@@ -9,8 +9,30 @@ from typing import Any
 import yaml
 
 from apps.core.errors import problem
+from apps.packs.domain.content import BLOCKS
 
 MAX_TEXT = 2 * 1024 * 1024
+_NAMES = (
+    *(
+        "id",
+        "name",
+        "check",
+        "rule",
+        "value",
+        "reason",
+        "type",
+        "dimension",
+        "weight",
+        "hard",
+        "params",
+        "direction",
+        "target",
+        "tolerance",
+    ),
+    *("order", "file", "mode", "locked", "allow", "ask", "deny", "risk", "text"),
+)
+_LAST = 100
+_PLACES = {name: place for place, name in enumerate((*BLOCKS, *_NAMES))}
 _INTEGER = re.compile(r"^-?(?:0|[1-9][0-9]*)$")
 _TRUTH = re.compile(r"^(?:true|false)$")
 _FLOAT = re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$")
@@ -73,8 +95,23 @@ def dump(content: Any) -> str:
     """The content as text that `load` reads back unchanged."""
     if not content:
         return ""
-    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000, default_flow_style=False)
+    text: str = yaml.dump(_ordered(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000, default_flow_style=False)
     return text
+
+
+def _ordered(value: Any) -> Any:
+    """As an author would order it: what names a thing first, its text last. (The database keeps no order of keys.)"""
+    if isinstance(value, list):
+        return [_ordered(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    keys = sorted(value, key=lambda key: (_order(value[key]), _PLACES.get(key, _LAST), key))
+    return {key: _ordered(value[key]) for key in keys}
+
+
+def _order(value: Any) -> int:
+    order = value.get("order") if isinstance(value, dict) else None
+    return order if isinstance(order, int) else 0
 
 
 def load(text: str) -> Any:
