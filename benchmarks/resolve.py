@@ -20,14 +20,17 @@ def run() -> Iterator[tuple[str, str]]:
     pack = shared_pack(body_bytes=BODY_BYTES)
     few = tenants(pack, 10)
     with web() as (port, process):
-        size, etag = _answer(port, few[0])
+        size, _ = _answer(port, few[0])
         yield "Resolved body", f"{size / 1024:.1f} KiB"
         _warm(port, few)
         empty = load(port, "/healthz", few)
         ten = load(port, PATH, zipf(few, 20_000))
         same = load(port, PATH, [few[1]], etag=_answer(port, few[1])[1])
         yield "Empty view, same middleware", _shown(empty)
-        yield "Resolve, 200, 10 tenants", f"{_shown(ten)}; {ten.rate / empty.rate:.0%} of the empty view's rate, p99 {ten.p99_ms / empty.p99_ms:.1f} times its"
+        yield (
+            "Resolve, 200, 10 tenants",
+            f"{_shown(ten)}; {ten.rate / empty.rate:.0%} of the empty view's rate, p99 {ten.p99_ms / empty.p99_ms:.1f} times its",
+        )
         yield "Resolve, 304", f"{_shown(same)}; {same.rate / ten.rate:.0%} of the 200's rate"
         yield "Memory of the web process, 10 tenants", f"{memory_mib(process.pid):.0f} MiB"
     many = few + tenants(pack, 9_990)
@@ -41,25 +44,25 @@ def run() -> Iterator[tuple[str, str]]:
             f"{_shown(all_of_them)}; {all_of_them.rate / again.rate - 1:+.1%} against 10 tenants in the same process",
         )
         yield "Memory of the web process, 10,000 tenants", f"{memory_mib(process.pid):.0f} MiB"
-    yield from _scopes(pack)
+    yield from _scopes()
 
 
-def _scopes(pack: object) -> Iterator[tuple[str, str]]:
-    """Three scopes (domain, and policies none) against seven: the fold is memoised, so that only the first answer differs."""
-    three = tenants(pack, 10, layered_every=1)  # type: ignore[arg-type]
-    seven = tenants(pack, 10, below_tenant=True)  # type: ignore[arg-type]
+def _scopes() -> Iterator[tuple[str, str]]:
+    """Three live layers against seven, bodies of one size: the fold is memoised, so that only a first answer differs."""
+    three = tenants(shared_pack("bench-three", body_bytes=BODY_BYTES), 10, layered_every=1, scopes=("tenant", "agent"))
+    pack = shared_pack("bench-seven", body_bytes=BODY_BYTES - 1500, above_tenant=3)
+    seven = tenants(pack, 10, layered_every=1, scopes=("tenant", "team", "agent", "user"))
+    low_path, high_path = "/api/v1/resolve?pack=bench-three&user=u-1", "/api/v1/resolve?pack=bench-seven&user=u-1"
     with web() as (port, _):
-        _warm(port, three)
-        _warm(port, seven, "&user=u-1")
-        low = load(port, PATH, three)
-        high = load(port, f"{PATH}&user=u-1", seven)
-        yield "Resolve, chain of 2 live layers", _shown(low)
-        yield "Resolve, chain of 5 live layers (down to the user)", f"{_shown(high)}; {high.rate / low.rate - 1:+.1%}"
+        sizes = [max(len(_get(port, token, path)) for token in tokens) for tokens, path in ((three, low_path), (seven, high_path))]
+        low, high = load(port, low_path, three), load(port, high_path, seven)
+        yield f"Resolve, 3 live layers ({sizes[0] / 1024:.1f} KiB)", _shown(low)
+        yield f"Resolve, 7 live layers ({sizes[1] / 1024:.1f} KiB)", f"{_shown(high)}; {high.rate / low.rate - 1:+.1%}"
 
 
-def _warm(port: int, tokens: list[str], more: str = "") -> None:
+def _warm(port: int, tokens: list[str]) -> None:
     for token in tokens:
-        _get(port, token, more)
+        _get(port, token)
 
 
 def _answer(port: int, token: str) -> tuple[int, str]:
@@ -67,8 +70,8 @@ def _answer(port: int, token: str) -> tuple[int, str]:
     return len(body), str(msgspec.json.decode(body)["etag"])
 
 
-def _get(port: int, token: str, more: str = "") -> bytes:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{PATH}{more}", headers={"Authorization": f"Bearer {token}"})
+def _get(port: int, token: str, path: str = PATH) -> bytes:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request, timeout=30) as response:
         body: bytes = response.read()
         return body

@@ -21,29 +21,30 @@ from apps.packs.services.versions import create_version
 PACK = "bench-pack"
 
 
-def shared_pack(*, body_bytes: int, above_tenant: int = 1) -> Pack:
+def shared_pack(slug: str = PACK, *, body_bytes: int, above_tenant: int = 1) -> Pack:
     """A shared pack whose resolved body is about `body_bytes`, live at `above_tenant` of the three scopes above tenant."""
     ctx = system_context("benchmark", tenant_id=platform_id())
-    pack = create_pack(ctx=ctx, slug=PACK, kind="domain", title="Benchmark", domain="bench")
+    pack = create_pack(ctx=ctx, slug=slug, kind="domain", title="Benchmark", domain="bench")
     scopes = ["domain:bench", "segment:enterprise", "global"][:above_tenant]
     # A section's text stands twice in the answer: in content and rendered.
     for position, scope in enumerate(reversed(scopes)):
         size = (body_bytes - 2500) // 2 // above_tenant
         sections = {f"part-{position}-{n}": _section(n, size // 8) for n in range(8)}
-        version = create_version(ctx=ctx, pack_slug=PACK, scope=scope, content={"sections": sections, "tools": {"deny": ["shell.exec"]}})
+        version = create_version(ctx=ctx, pack_slug=slug, scope=scope, content={"sections": sections, "tools": {"deny": ["shell.exec"]}})
         with ctx.transaction():
             set_champion(ctx, locked_layer(version.layer_id), version, archived_reason="replaced")
     return pack
 
 
 def _section(number: int, size: int) -> dict[str, Any]:
-    words = random.Random(number).choices(["policy", "answer", "employee", "leave", "request", "cite", "the", "source", "and", "when"], k=size)
+    words = random.Random(number).choices(
+        ["policy", "answer", "employee", "leave", "request", "cite", "the", "source", "and", "when"], k=size
+    )
     return {"text": " ".join(words)[:size], "order": number, "file": "AGENTS", "mode": "append"}
 
 
-def tenants(pack: Pack, count: int, *, layered_every: int = 10, below_tenant: bool = False) -> list[str]:
-    """Subscribed tenants with one agent and token each; one in `layered_every` has a layer of its own (and, with `below_tenant`, all have
-    layers at tenant, team, agent and user). Gives the tokens."""
+def tenants(pack: Pack, count: int, *, layered_every: int = 10, scopes: tuple[str, ...] = ("tenant",)) -> list[str]:
+    """Subscribed tenants with one agent and token each; one in `layered_every` has layers of its own, at `scopes`. Gives the tokens."""
     organisation = Organisation.objects.create(slug=f"bench-{new_id().hex[:12]}", name="Benchmark")
     made = [Tenant(organisation=organisation, slug=f"t-{new_id().hex[-16:]}", name="T", tier="enterprise") for _ in range(count)]
     Tenant.objects.bulk_create(made, batch_size=2000)
@@ -60,22 +61,22 @@ def tenants(pack: Pack, count: int, *, layered_every: int = 10, below_tenant: bo
         ],
         batch_size=2000,
     )
-    _layers(pack, made, teams, agents, layered_every, below_tenant)
+    _layers(pack, made, teams, agents, layered_every, scopes)
     return [secret[1] for secret in secrets]
 
 
-def _layers(pack: Pack, made: list[Tenant], teams: list[Team], agents: list[Agent], every: int, below: bool) -> None:
+def _layers(pack: Pack, made: list[Tenant], teams: list[Team], agents: list[Agent], every: int, scopes: tuple[str, ...]) -> None:
     layers: list[Layer] = []
     versions: list[PackVersion] = []
     for index, (tenant, team, agent) in enumerate(zip(made, teams, agents, strict=True)):
-        scopes: list[tuple[str, str, dict[str, Any]]] = []
-        if below or index % every == 0:
-            scopes.append(("tenant", f"tenant:{tenant.slug}", {}))
-        if below:
-            scopes.append(("team", f"team:{tenant.slug}/team", {"team": team}))
-            scopes.append(("agent", f"agent:{tenant.slug}/agent", {"agent": agent}))
-            scopes.append(("user", f"user:{tenant.slug}/u-1", {}))
-        for kind, scope, links in scopes:
+        known: dict[str, tuple[str, dict[str, Any]]] = {
+            "tenant": (f"tenant:{tenant.slug}", {}),
+            "team": (f"team:{tenant.slug}/team", {"team": team}),
+            "agent": (f"agent:{tenant.slug}/agent", {"agent": agent}),
+            "user": (f"user:{tenant.slug}/u-1", {}),
+        }
+        for kind in scopes if index % every == 0 else ():
+            scope, links = known[kind]
             content = {"sections": {f"own-{kind}": {"text": f"Own text of {scope}.", "order": 90, "file": "AGENTS", "mode": "append"}}}
             raw = canonical_bytes(content)
             layer = Layer(id=new_id(), tenant=tenant, pack=pack, scope_type=kind, scope=scope, **links)
@@ -94,4 +95,3 @@ def zipf(tokens: list[str], draws: int, *, exponent: float = 1.0, seed: int = 7)
     """Draws of tokens with Zipf's law over all of them (weight 1 / rank^exponent), so that some tenants are busy and most are rare."""
     weights = [1 / (rank + 1) ** exponent for rank in range(len(tokens))]
     return random.Random(seed).choices(tokens, weights=weights, k=draws)
-

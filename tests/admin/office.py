@@ -74,7 +74,13 @@ class Office:
             ctx = ActionContext(actor, self.tenant.pk, "api", role, agent_id=agent.pk, team_id=agent.team_id)
             while (leased := lease_cases(ctx=ctx, eval_run_id=run.pk, limit=100)).items:
                 outputs = [
-                    {"case": str(item.case_id), "repeat": item.repeat, "output": says(run, item.case.number), "latency_ms": 900 + index}
+                    {
+                        "case": str(item.case_id),
+                        "repeat": item.repeat,
+                        "output": says(run, item.case.number),
+                        "latency_ms": 900 + index,
+                        "cost_usd": "0.001",
+                    }
                     for index, item in enumerate(leased.items)
                 ]
                 submit_outputs(ctx=ctx, eval_run_id=run.pk, lease_id=leased.lease_id, outputs=outputs)

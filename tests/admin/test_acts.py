@@ -10,12 +10,13 @@ from django.db.models import Model
 from django.test import Client
 
 from apps.audit.models import Event
-from apps.core.domain.redaction import redact
 from apps.evals.models import EvalRun
 from apps.identity.models import Agent, AgentToken, Membership, Team
 from apps.packs.models import Layer, Pack, PackVersion, Subscription
 from apps.promotions.models import Decision, Promotion, State
 from apps.promotions.services.requests import evaluate_promotion
+from apps.telemetry.models import Event as TelemetryEvent
+from apps.telemetry.models import Run
 from tests import factories as make
 from tests.admin.office import Office, list_url, office, url
 from tests.telemetry import sending
@@ -62,6 +63,7 @@ def test_the_whole_way_from_a_version_to_a_rollback_by_clicking(acme: Office) ->
     author, manager, operator = acme.client("author"), acme.client("manager"), acme.client("operator")
 
     written = press(author, url(layer, "write"), content=CONTENT, notes="Greets.")
+    assert written.status_code == 302, words(written)
     draft = PackVersion.objects.get(layer=layer, number=2)
     assert written["Location"] == url(draft)
     assert draft.content["sections"]["role"]["text"] == "You say hello first.\nThen you answer.\n" and draft.parent_id == acme.live.pk
@@ -122,7 +124,7 @@ def test_a_stale_parent_is_answered_with_the_merged_content(acme: Office) -> Non
     shown = client.get(page)
     make.champion(acme.tenant, "desk", "tenant:acme", {**acme.live.content, "personality": {"tone": "calm"}})
     refused = client.post(page, sent(shown, content=CONTENT))
-    assert refused.status_code == 409 and "is champion now" in words(refused).replace("version 2 is champion", "is champion now")
+    assert refused.status_code == 409 and "version 2 is" in words(refused)
     merged = refused.context["form"].data
     assert "tone: calm" in merged["content"] and "You say hello first." in merged["content"]
     done = client.post(page, {"once": merged["once"], "content": merged["content"], "parent": merged["parent"], "notes": ""})
@@ -214,7 +216,7 @@ def test_a_token_is_shown_once_and_a_page_sent_twice_issues_one(acme: Office) ->
     filled = sent(client.get(page), name="ci")
     shown = client.post(page, filled)
     secret = re.search(r"mc_[\w-]{10,}", shown.context["secret"])
-    assert shown.status_code == 200 and secret and secret[0] in shown.content.decode() and shown["Cache-Control"] == "no-store"
+    assert shown.status_code == 200 and secret and secret[0] in shown.content.decode() and "no-store" in shown["Cache-Control"]
     again = client.post(page, filled, follow=True)
     token = AgentToken.objects.get(agent=acme.agent)
     assert "nothing was done twice" in words(again)
@@ -275,7 +277,7 @@ def test_evaluation_is_set_up_and_begun(acme: Office) -> None:
     assert EvalRun.objects.filter(version=draft, runner="replay").exists()
 
 
-def test_the_chain_is_verified_from_the_log(acme: Office, owner_sql: Any = None) -> None:
+def test_the_chain_is_verified_from_the_log(acme: Office) -> None:
     client = acme.client("admin")
     assert "The chain holds" in words(press(client, "/admin/audit/event/act/verify/"))
 
@@ -289,11 +291,7 @@ def test_nothing_that_comes_from_outside_is_markup(acme: Office) -> None:
     harness = sending.Harness(acme.tenant, acme.agent, make.agent_token(acme.agent, name=evil))
     harness.send(sending.run("run-evil", input=evil, output=evil, task_type=evil, metadata={evil: evil}))
     harness.send_events(sending.event("event-evil", message=evil, payload={"a": evil}, run_id="run-evil"))
-    assert redact(evil).text == evil if hasattr(redact(evil), "text") else True
     client = acme.client("admin")
-    from apps.telemetry.models import Event as TelemetryEvent
-    from apps.telemetry.models import Run
-
     run, event = Run.objects.get(run_id="run-evil"), TelemetryEvent.objects.get(event_id="event-evil")
     pages = ["/admin/", *(url(each) for each in (acme.tenant, draft, asked, run, event, acme.agent, acme.live.layer))]
     pages += [f"{url(acme.agent)}?pack=desk&user=%3Cscript%3E", list_url(Run), list_url(TelemetryEvent), list_url(AgentToken)]

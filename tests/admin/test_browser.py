@@ -15,6 +15,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from apps.audit.models import Event as AuditEvent
 from apps.evals.models import EvalCase, EvalResult, EvalRun
 from apps.identity.models import AgentToken, Membership, Tenant
 from apps.packs.models import Layer, Pack, PackVersion, PointerChange, Subscription
@@ -173,7 +174,7 @@ def pages(acme: Office) -> dict[str, str]:
         found[f"list-{model._meta.model_name}"] = list_url(model)
     found["list-audit"] = "/admin/audit/event/"
     found["list-empty"] = list_url(Pack) + "?q=nothing-like-it"
-    found["audit-event"] = "/admin/audit/event/?o=1"
+    found["audit-event"] = url(AuditEvent.objects.filter(tenant_id=acme.tenant.pk).order_by("-seq")[1])
     found["write"] = url(objects["layer"], "write")
     found["roll-back"] = url(objects["layer"], "roll-back")
     found["request"] = url(PackVersion.objects.get(pk=acme.draft("Another.").pk), "request-promotion")

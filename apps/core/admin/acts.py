@@ -200,7 +200,7 @@ def _first(ctx: ActionContext, request: HttpRequest, once: str) -> bool:
                 actor=ctx.actor.key[:80],
                 route=f"POST {request.path}"[:300],
                 key=once,
-                body_hash=hashlib.sha256(request.body).digest(),
+                body_hash=hashlib.sha256(once.encode()).digest(),
                 status=302,
             )
     except IntegrityError:

@@ -81,6 +81,7 @@ def approvals_panel(request: HttpRequest, promotion: Promotion) -> dict[str, Any
     ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
     given = Approval.objects.restrict(ctx).filter(promotion=promotion).select_related("user").order_by("created_at")
     status = approval_status(promotion)
+    demand = demand_of(promotion).sentence if promotion.risk_level else ""
     open_now = promotion.state in JUDGED
     rows = [
         {
@@ -94,10 +95,9 @@ def approvals_panel(request: HttpRequest, promotion: Promotion) -> dict[str, Any
         for row in given
     ]
     return {
-        "demand": demand_of(promotion).sentence
-        if promotion.risk_level
-        else "What is demanded is known once the promotion has been judged.",
-        "missing": status.missing if status and open_now else (),
+        "demand": demand or "What is demanded is known once the promotion has been judged.",
+        "missing": [sentence for sentence in status.missing if sentence != demand] if status and open_now else (),
+        "none": bool(status and open_now and not status.satisfied and not status.counted),
         "satisfied": bool(status and status.satisfied and open_now),
         "rows": rows,
         "binding": cells.digest(promotion.binding),
@@ -176,6 +176,10 @@ def difference_panel(request: HttpRequest, promotion: Promotion) -> dict[str, An
     return {**found, "base": cells.link_to(champion) if champion else None, "status": "the champion when it was requested"}
 
 
+def _evidence_rules(promotion: Promotion) -> list[Mapping[str, Any]]:
+    return [rule for rule in promotion.verdict.get("rules", ()) if rule["rule"] != "approvals"]
+
+
 def next_step(promotion: Promotion) -> str:
     """What happens next, in one sentence."""
     subject = "the layer has no champion any more" if promotion.retire else f"{promotion.challenger} becomes the champion"
@@ -184,9 +188,12 @@ def next_step(promotion: Promotion) -> str:
             shown = progress_context(promotion)
             if not shown["total"]:
                 return "Next: there is nothing to collect evidence from; make an evaluation set for the pack, then press Evaluate."
-            return f"Next: {shown['done']:,} of {shown['total']:,} answers are in; when all are, the gate judges it by itself."
+            if shown["done"] < shown["total"]:
+                return f"Next: {shown['done']:,} of {shown['total']:,} answers are in; when all are, the gate judges it by itself."
+            open_rules = [rule["sentence"] for rule in _evidence_rules(promotion) if rule["outcome"] == "inconclusive"]
+            return f"Next: all answers are in, and the gate cannot tell yet. {' '.join(open_rules) or 'Press Evaluate again.'}"
         case State.BLOCKED:
-            failed = [rule["sentence"] for rule in promotion.verdict.get("rules", ()) if rule["outcome"] == "fail"]
+            failed = [rule["sentence"] for rule in _evidence_rules(promotion) if rule["outcome"] == "fail"]
             return f"Next: it is blocked. {' '.join(failed[:2])} Abort it and write a better version, or evaluate again if something has changed."
         case State.AWAITING_APPROVAL:
             status = approval_status(promotion)
