@@ -174,7 +174,13 @@ def _drop(name: str) -> None:
 @pytest.fixture(autouse=True)
 def _fresh_process() -> None:
     """Each test begins as a process that remembers nothing: a rolled-back test takes its generations back."""
+    from django.db import connections
+
     from apps.core.generations import watcher
 
     watcher.seen = -1
     watcher.forget()
+    for connection in connections.all(initialized_only=True):
+        # A browser's event loop has connections of its own: when its test's clone went, they went with it.
+        if connection.connection is not None and not connection.is_usable():
+            connection.close()

@@ -115,7 +115,7 @@ def test_two_at_once_under_one_key_are_one_write() -> None:
         (b'{"slug": "a", "name": 1.5}', 422, "invalid"),
         (b'{"slug": "a", "name": "\\u0000"}', 422, "invalid"),
         (b'{"slug": ', 422, "invalid"),
-        (b"\xff", 422, "invalid"),
+        (b"\xff", 400, "bad_encoding"),
         (b"[]", 422, "invalid"),
         (b'"' + b"x" * (5 * 1024 * 1024) + b'"', 413, "too_large"),
     ],

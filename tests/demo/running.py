@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import redis
@@ -27,7 +28,13 @@ class Portal:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.environ = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "DATA_DIR": str(folder), "PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
+        self.environ = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": SETTINGS,
+            "DATA_DIR": str(folder),
+            "PORT": str(self.port),
+            "PYTHONUNBUFFERED": "1",
+        }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -38,7 +45,19 @@ class Portal:
         self.start_web()
 
     def start_web(self) -> None:
-        granian = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1", "--no-ws", "--blocking-threads", "4"]
+        granian = [
+            "--interface",
+            "wsgi",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--workers",
+            "1",
+            "--no-ws",
+            "--blocking-threads",
+            "4",
+        ]
         self.run("web", "-m", "granian", *granian, "mission_control.wsgi:application")
         assert eventually(self.answers, timeout_s=30), self.output("web")
 
@@ -74,10 +93,8 @@ class Portal:
     def kill(self, *names: str, signum: int = signal.SIGKILL) -> None:
         for name in names:
             process = self.processes.pop(name)
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signum)
-            except ProcessLookupError:
-                pass
             process.wait(20)
 
     def close(self) -> None:
@@ -91,8 +108,3 @@ def eventually(condition: Callable[[], bool], *, timeout_s: float, every_s: floa
             return False
         time.sleep(every_s)
     return True
-
-
-def lines(text: str, *words: str) -> Sequence[str]:
-    """The lines that hold all the words."""
-    return [line for line in text.splitlines() if all(word in line for word in words)]

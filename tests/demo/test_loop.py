@@ -66,8 +66,8 @@ def test_a_step_that_is_not_as_it_should_be_stops_the_walk(live_server: object, 
     shown: list[str] = []
     walker = Walker(Client(str(live_server)), shown.append, tokens={"agent": make.agent_token(make.agent(acme)), "nobody": "mc_wrong"})
     asked: list[tuple[Callable[[], object], str]] = [
-        (lambda: walker.call("agent", "GET", "resolve", params={"pack": "none"}), "answered 404 not_found, not 200"),
-        (lambda: walker.call("agent", "GET", "resolve", params={"pack": "none"}, expect=404, code="no_champion"), "404 not_found, not 404 no_champion"),
+        (lambda: walker.call("agent", "GET", "resolve?pack=none"), "answered 404 not_found, not 200"),
+        (lambda: walker.call("agent", "GET", "resolve?pack=none", expect=404, code="no_champion"), "404 not_found, not 404 no_champion"),
         (lambda: walker.call("nobody", "GET", "packs/"), "answered 401 not_authenticated"),
         (lambda: walker.check(False, "two and two are five"), "Not so: two and two are five"),
         (lambda: walker.until("it rains", lambda: None, within_s=0.01), "still not: it rains"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -93,7 +93,7 @@ def _always(ctx: ActionContext, obj: Any) -> bool:
     return True
 
 
-def _nothing(request: HttpRequest, obj: Any) -> Sequence[object]:
+def _nothing(request: HttpRequest, obj: Any) -> Iterable[object]:
     return ()
 
 
@@ -112,7 +112,7 @@ class Act:
     icon: str = ""
     tone: Tone = "plain"
     when: Callable[[ActionContext, Any], bool] = _always
-    explain: Callable[[HttpRequest, Any], Sequence[object]] = _nothing
+    explain: Callable[[HttpRequest, Any], Iterable[object]] = _nothing
     wide: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
 

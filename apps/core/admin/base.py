@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,9 @@ from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 
 from apps.core.access import Action, demand
-from apps.core.admin import acts, cells
+from apps.core.admin import acts as acting
+from apps.core.admin import cells
+from apps.core.admin.acts import Act, Button
 from apps.core.admin.columns import Column
 from apps.core.context import ActionContext
 from apps.core.errors import Problem, problem
@@ -62,7 +64,7 @@ Part = Callable[[HttpRequest, Any], HttpResponse]
 class Extension:
     """What a room above adds to the page of an object below it."""
 
-    acts: list[acts.Act] = field(default_factory=list)
+    acts: list[Act] = field(default_factory=list)
     panels: list[Panel] = field(default_factory=list)
     relatives: list[Relatives] = field(default_factory=list)
     parts: dict[str, Part] = field(default_factory=dict)
@@ -74,7 +76,7 @@ _extensions: defaultdict[str, Extension] = defaultdict(Extension)
 def extend(
     model: type[Model],
     *,
-    acts: Sequence[acts.Act] = (),
+    acts: Sequence[Act] = (),
     panels: Sequence[Panel] = (),
     relatives: Sequence[Relatives] = (),
     parts: dict[str, Part] | None = None,
@@ -103,8 +105,8 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
     facts: tuple[Facts, ...] = ()
     panels: tuple[Panel, ...] = ()
     relatives: tuple[Relatives, ...] = ()
-    acts: tuple[acts.Act, ...] = ()
-    list_acts: tuple[acts.Act, ...] = ()
+    acts: tuple[Act, ...] = ()
+    list_acts: tuple[Act, ...] = ()
     parts: dict[str, Part] = {}
     # What the page of one object needs besides what its list does.
     detail_related: tuple[str, ...] = ()
@@ -224,14 +226,14 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         return found(request, self.visible(request, object_id))
 
     def page_context(self, request: HttpRequest) -> dict[str, Any]:
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         return {**self.admin_site.each_context(request), "opts": self.opts, "model_admin": self}
 
     def heading(self, obj: Any) -> object:
         """The object's name as its page shows it, with its state."""
         return str(obj)
 
-    def intro(self, request: HttpRequest, obj: Any) -> Sequence[object]:
+    def intro(self, request: HttpRequest, obj: Any) -> Iterable[object]:
         """Sentences below the heading: what this is, what happens next."""
         return ()
 
@@ -245,19 +247,19 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
 
     # Acts
 
-    def acts_of(self) -> tuple[acts.Act, ...]:
+    def acts_of(self) -> tuple[Act, ...]:
         return (*self.acts, *_extensions[self.opts.label].acts)
 
-    def buttons(self, request: HttpRequest, obj: Any) -> list[acts.Button]:
+    def buttons(self, request: HttpRequest, obj: Any) -> list[Button]:
         """The acts that the person may do and the state allows, as buttons."""
         ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
-        allowed = [act for act in acts.permitted(ctx, self.acts_of(), obj) if act.when(ctx, obj)]
-        return [acts.Button(act.label, cells.admin_url(obj, act.name), act.icon, act.tone) for act in allowed]
+        allowed = [act for act in acting.permitted(ctx, self.acts_of(), obj) if act.when(ctx, obj)]
+        return [Button(act.label, cells.admin_url(obj, act.name), act.icon, act.tone) for act in allowed]
 
-    def list_buttons(self, request: HttpRequest) -> list[acts.Button]:
+    def list_buttons(self, request: HttpRequest) -> list[Button]:
         ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
         allowed = [act for act in self.list_acts if any(holds(ctx, right) for right in act.rights) and act.when(ctx, None)]
-        return [acts.Button(act.label, self._list_act_url(act), act.icon, act.tone) for act in allowed]
+        return [Button(act.label, self._list_act_url(act), act.icon, act.tone) for act in allowed]
 
     def act_view(self, request: HttpRequest, object_id: str, act: str) -> HttpResponse:
         obj = self.visible(request, object_id)
@@ -265,13 +267,13 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         if found is None:
             raise problem("not_found", "There is no such act.")
         ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
-        if not acts.permitted(ctx, [found], obj):
+        if not acting.permitted(ctx, [found], obj):
             raise problem("permission_denied", f"Your role in this tenant does not allow “{found.label}” here.")
         back = cells.admin_url(obj)
         if request.method in ("GET", "HEAD") and not found.when(ctx, obj):
             self.message_user(request, f"“{found.label}” is not possible now.", level="warning")
             return redirect(back)
-        return acts.answer(request, found, obj=obj, back=back, context={**self.page_context(request), "heading": self.heading(obj)})
+        return acting.answer(request, found, obj=obj, back=back, context={**self.page_context(request), "heading": self.heading(obj)})
 
     def list_act_view(self, request: HttpRequest, act: str) -> HttpResponse:
         ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
@@ -280,9 +282,9 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
             raise problem("not_found", "There is no such act.")
         if not any(holds(ctx, right) for right in found.rights) or not found.when(ctx, None):
             raise problem("permission_denied", f"Your role in this tenant does not allow “{found.label}”.")
-        return acts.answer(request, found, obj=None, back=cells.list_url(self.model), context=self.page_context(request))
+        return acting.answer(request, found, obj=None, back=cells.list_url(self.model), context=self.page_context(request))
 
-    def _list_act_url(self, act: acts.Act) -> str:
+    def _list_act_url(self, act: Act) -> str:
         return f"{cells.list_url(self.model)}act/{act.name}/"
 
     def _relatives(self, request: HttpRequest, each: Relatives, obj: Any) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def points(hundredths: int | None) -> SafeString:
     return EMPTY if hundredths is None else format_html('<span class="mc-num">{}</span>', f"{hundredths / 100:.1f}")
 
 
-def digest(value: str | bytes | None, length: int = 10) -> SafeString:
+def digest(value: str | bytes | memoryview | None, length: int = 10) -> SafeString:
     """A digest by its first digits, the whole of it in the title."""
     if not value:
         return EMPTY

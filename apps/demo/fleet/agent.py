@@ -62,6 +62,8 @@ class SimulatedAgent:
         if found.status == 304 and known is not None:
             known.at = time.monotonic()
             return known
+        if found.status >= 500:
+            return known
         if found.status != 200:
             self.served.pop(user, None)
             return None

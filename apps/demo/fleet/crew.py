@@ -32,12 +32,13 @@ Renew = Callable[[bool], Tokens]
 
 @dataclass(slots=True)
 class Crew:
-    """`renew(force)` gives the present tokens, with new ones issued when `force` is set; `say` takes a sentence for the log."""
+    """`renew(force)` gives the present tokens, with new ones issued when `force` is set; `say` takes a sentence for the log; `pace` is the
+    story's, None for no story."""
 
     portal: Portal
     renew: Renew
     say: Callable[[str], None]
-    play: bool = True
+    pace: float | None = 1.0
     agents: list[SimulatedAgent] = field(default_factory=list)
     story: Story | None = None
     _jobs: list[tuple[float, int, Job]] = field(default_factory=list)
@@ -54,8 +55,8 @@ class Crew:
             self._schedule(self._guarded(agent, self._work(agent)), 0.1 * place)
             self._schedule(self._guarded(agent, self._report(agent)), 1 + 0.1 * place)
             self._schedule(self._guarded(agent, self._evaluate(agent)), 0.5 + 0.1 * place)
-        if self.play and set(CAST.values()) <= set(tokens.people):
-            self.story = Story(self.portal, dict(tokens.people), self.say)
+        if self.pace is not None and set(CAST.values()) <= set(tokens.people):
+            self.story = Story(self.portal, dict(tokens.people), self.say, self.pace)
             self._schedule(self._tell, 0.5)
         if self.agents:
             self.say(f"{len(self.agents)} simulated agents work against {self.portal.http.base_url}.")

@@ -25,6 +25,14 @@ ROLL_BACK_AFTER_S = 15.0
 _LATEST = {"limit": "200"}
 
 
+class Otherwise(Exception):  # noqa: N818 -- it says what is the matter
+    """The portal answered something else than the plot needs."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"{answer.status} {answer.code}")
+        self.answer = answer
+
+
 @dataclass(slots=True)
 class Plot:
     """One change and how far it is; `done` when there is nothing more to do for the cast."""
@@ -40,16 +48,18 @@ class Plot:
 
 @dataclass(slots=True)
 class Story:
-    """`tokens` are those of the cast, by e-mail address; `say` takes a sentence for the log."""
+    """`tokens` are those of the cast, by e-mail address; `say` takes a sentence for the log; `pace` stretches the pauses that a newcomer needs
+    to follow."""
 
     portal: Portal
     tokens: Mapping[str, str]
     say: Callable[[str], None]
+    pace: float = 1.0
     plots: list[Plot] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.plots = [Plot(story, self.begun + place * STAGGER_S) for place, story in enumerate(catalogue.challengers())]
+        self.plots = [Plot(story, self.begun + place * STAGGER_S * self.pace) for place, story in enumerate(catalogue.challengers())]
 
     @property
     def done(self) -> bool:
@@ -64,61 +74,55 @@ class Story:
     def _call(self, who: str, method: str, path: str, body: Any = None, **params: str) -> Answer:
         return self.portal.call(self.tokens[CAST[who]], method, path, body, params=params or None)
 
+    def _get(self, path: str, **params: str) -> Any:
+        """What the author sees. Raises Otherwise."""
+        return _wanted(self._call(AUTHOR, "GET", path, **params), 200)
+
     def _step(self, plot: Plot) -> None:
-        if plot.version is None and not self._find_or_write(plot):
-            return
-        promotion = self._promotion(plot)
-        if promotion is None:
-            return
-        if promotion["state"] != plot.state:
-            plot.state = promotion["state"]
-            self.say(f"{plot.story.name}: {plot.state.replace('_', ' ')}{_why(promotion)}")
-        self._next(plot, promotion)
+        try:
+            plot.version = plot.version or self._find_or_write(plot)
+            promotion = self._promotion(plot)
+            if promotion["state"] != plot.state:
+                plot.state = promotion["state"]
+                self.say(f"{plot.story.name}: {plot.state.replace('_', ' ')}{_why(promotion)}")
+            self._next(plot, promotion)
+        except Otherwise as otherwise:
+            # Trouble on the portal's side passes; else somebody has changed what the plot stands on.
+            if otherwise.answer.status < 500:
+                plot.done = True
+                self.say(f"{plot.story.name}: left as it is ({otherwise})")
 
-    def _find_or_write(self, plot: Plot) -> bool:
-        """Whether the plot's version is there now; it is known by its notes."""
+    def _find_or_write(self, plot: Plot) -> str:
+        """The plot's version, known by its notes; written on the present champion where it is not there yet."""
         story = plot.story
-        listed = self._call(AUTHOR, "GET", f"packs/{story.pack}/versions/", scope=story.scope, **_LATEST)
-        if listed.status != 200:
-            return self._over(plot, listed)
-        for version in listed.body["results"]:
+        for version in self._get(f"packs/{story.pack}/versions/", scope=story.scope, **_LATEST)["results"]:
             if version["notes"] == story.notes:
-                plot.version = version["id"]
-                return True
-        layers = self._call(AUTHOR, "GET", f"packs/{story.pack}/layers/", scope=story.scope, **_LATEST)
-        champion = next((layer["champion"] for layer in layers.body["results"] if layer["scope"] == story.scope), None)
+                return str(version["id"])
+        layers = self._get(f"packs/{story.pack}/layers/", scope=story.scope, **_LATEST)["results"]
+        champion = next((layer["champion"] for layer in layers if layer["scope"] == story.scope), None)
         if champion is None:
-            return self._over(plot, layers)
-        content = self._call(AUTHOR, "GET", f"versions/{champion['id']}/").body["content"]
-        sent = {"scope": story.scope, "content": story.content(content), "notes": story.notes, "parent": champion["id"]}
-        made = self._call(AUTHOR, "POST", f"packs/{story.pack}/versions/", sent)
-        if made.status != 201:
-            return self._over(plot, made)
-        plot.version = made.body["id"]
-        self.say(f"{story.name}: {CAST[AUTHOR]} writes version {made.body['number']} of {story.pack} at {story.scope}")
-        return True
+            raise Otherwise(Answer(404, {"code": "no_champion"}, {}))
+        content = story.content(self._get(f"versions/{champion['id']}/")["content"])
+        sent = {"scope": story.scope, "content": content, "notes": story.notes, "parent": champion["id"]}
+        made = _wanted(self._call(AUTHOR, "POST", f"packs/{story.pack}/versions/", sent), 201)
+        self.say(f"{story.name}: {CAST[AUTHOR]} writes version {made['number']} of {story.pack} at {story.scope}")
+        return str(made["id"])
 
-    def _promotion(self, plot: Plot) -> dict[str, Any] | None:
+    def _promotion(self, plot: Plot) -> Mapping[str, Any]:
         """The promotion as it stands, asked for where it was not yet."""
-        if plot.promotion is not None:
-            found = self._call(AUTHOR, "GET", f"promotions/{plot.promotion}/")
-            if found.status != 200:
-                self._over(plot, found)
-                return None
-            return dict(found.body)
-        story = plot.story
-        listed = self._call(AUTHOR, "GET", "promotions/", pack=story.pack, scope=story.scope, **_LATEST)
-        known = next((row for row in listed.body["results"] if row["version"] == plot.version), None)
-        if known is None:
-            asked = self._call(AUTHOR, "POST", "promotions/", {"version": plot.version, "aim": story.aim, "reason": story.notes})
-            if asked.status != 201:
-                self._over(plot, asked)
-                return None
-            known = asked.body
-        plot.promotion = known["id"]
-        return dict(known)
+        story, found = plot.story, None
+        if plot.promotion is None:
+            rows = self._get("promotions/", pack=story.pack, scope=story.scope, **_LATEST)["results"]
+            found = next((row for row in rows if row["version"] == plot.version), None)
+            if found is None:
+                asked = {"version": plot.version, "aim": story.aim, "reason": story.notes}
+                found = _wanted(self._call(AUTHOR, "POST", "promotions/", asked), 201)
+            plot.promotion = found["id"]
+        promotion: Mapping[str, Any] = found or self._get(f"promotions/{plot.promotion}/")
+        return promotion
 
     def _next(self, plot: Plot, promotion: Mapping[str, Any]) -> None:
+        """What the cast does about the state. An approval or a start that comes too early or too late is tried again."""
         story, path = plot.story, f"promotions/{plot.promotion}"
         match promotion["state"]:
             case "collecting":
@@ -133,22 +137,17 @@ class Story:
             case "ready" if story.ends_as in ("promoted", "rolled_back"):
                 self._call(MANAGER, "POST", f"{path}/start/", {"reason": story.notes})
             case "promoted" if story.ends_as == "rolled_back":
-                if _seconds_since(promotion["closed_at"]) >= ROLL_BACK_AFTER_S:
-                    self._roll_back(plot, promotion)
+                if _seconds_since(promotion["closed_at"]) >= ROLL_BACK_AFTER_S * self.pace:
+                    reason = {"reason": story.rollback_reason}
+                    _wanted(self._call(OPERATOR, "POST", f"layers/{promotion['layer']}/rollback/", reason), 201)
             case _:
                 plot.done = True
 
-    def _roll_back(self, plot: Plot, promotion: Mapping[str, Any]) -> None:
-        back = self._call(OPERATOR, "POST", f"layers/{promotion['layer']}/rollback/", {"reason": plot.story.rollback_reason})
-        if back.status != 201:
-            self._over(plot, back)
 
-    def _over(self, plot: Plot, answer: Answer) -> bool:
-        """The plot cannot go on: somebody has changed what it stands on. What is only our side's trouble is tried again."""
-        if answer.status < 500:
-            plot.done = True
-            self.say(f"{plot.story.name}: left as it is ({answer.status} {answer.code})")
-        return False
+def _wanted(answer: Answer, status: int) -> Any:
+    if answer.status != status:
+        raise Otherwise(answer)
+    return answer.body
 
 
 def _sentence(promotion: Mapping[str, Any], rule: str) -> str:
@@ -157,7 +156,9 @@ def _sentence(promotion: Mapping[str, Any], rule: str) -> str:
 
 def _why(promotion: Mapping[str, Any]) -> str:
     """What blocks it, for the log."""
-    failed = [rule["sentence"] for rule in promotion["verdict"].get("rules", ()) if rule["outcome"] == "fail" and rule["rule"] != "approvals"]
+    failed = [
+        rule["sentence"] for rule in promotion["verdict"].get("rules", ()) if rule["outcome"] == "fail" and rule["rule"] != "approvals"
+    ]
     return f": {' '.join(failed)}" if promotion["state"] == "blocked" else ""
 
 

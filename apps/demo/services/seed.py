@@ -59,7 +59,9 @@ def seed(*, password: str | None = None) -> Counter[str]:
 
 def _tenants(seeding: Seeding, house: catalogue.Organisation) -> None:
     seeding.tenants[PLATFORM] = platform_id()
-    known = dict(Tenant.objects.filter(slug__in=[tenant.slug for tenant in house.tenants]).exclude(status="deleted").values_list("slug", "pk"))
+    known = dict(
+        Tenant.objects.filter(slug__in=[tenant.slug for tenant in house.tenants]).exclude(status="deleted").values_list("slug", "pk")
+    )
     for tenant in house.tenants:
         if tenant.slug not in known:
             ctx = seeding.ctx(PLATFORM)
@@ -105,7 +107,9 @@ def _people(seeding: Seeding, house: catalogue.Organisation) -> None:
     known = set(rows.values_list("tenant__slug", "user__email"))
     for user in house.users:
         if (user.tenant, user.email) not in known:
-            add_member(ctx=seeding.ctx(user.tenant), email=user.email, name=user.name, role=user.role, team=user.team, user_ref=user.user_ref)
+            add_member(
+                ctx=seeding.ctx(user.tenant), email=user.email, name=user.name, role=user.role, team=user.team, user_ref=user.user_ref
+            )
             seeding.made["people"] += 1
 
 
@@ -137,5 +141,3 @@ def _passwords(seeding: Seeding, house: catalogue.Organisation, password: str) -
             user.save(update_fields=["password"])
             record(ctx, "identity.password_set", user)
         seeding.made["passwords"] += 1
-
-

@@ -68,13 +68,19 @@ def _live(model: type[AgentToken | ApiToken], secrets: Iterable[str]) -> Mapping
 
 def _issue_agent(ctx: ActionContext, agent: str) -> str:
     with ctx.transaction():
-        _revoke(ctx, AgentToken.objects.filter(tenant_id=ctx.tenant_id, agent__slug=agent, name=NAME, revoked_at=None).values_list("pk", flat=True))
+        _revoke(
+            ctx,
+            AgentToken.objects.filter(tenant_id=ctx.tenant_id, agent__slug=agent, name=NAME, revoked_at=None).values_list("pk", flat=True),
+        )
         return issue_agent_token(ctx=ctx, agent=agent, name=NAME).secret
 
 
 def _issue_person(ctx: ActionContext, email: str) -> str:
     with ctx.transaction():
-        _revoke(ctx, ApiToken.objects.filter(tenant_id=ctx.tenant_id, user__email=email, name=NAME, revoked_at=None).values_list("pk", flat=True))
+        _revoke(
+            ctx,
+            ApiToken.objects.filter(tenant_id=ctx.tenant_id, user__email=email, name=NAME, revoked_at=None).values_list("pk", flat=True),
+        )
         return issue_api_token(ctx=ctx, email=email, name=NAME).secret
 
 

@@ -57,7 +57,13 @@ class Loop:
         w = self.walker
         w.step(f"A tenant of its own, '{self.tenant}', with people, an agent and a subscription")
         people = {name: f"{name}@{self.tenant}.example" for name in ("admin", *PEOPLE)}
-        sent = {"organisation": self._organisation(), "slug": self.tenant, "name": "Walk", "tier": "enterprise", "admin_email": people["admin"]}
+        sent = {
+            "organisation": self._organisation(),
+            "slug": self.tenant,
+            "name": "Walk",
+            "tier": "enterprise",
+            "admin_email": people["admin"],
+        }
         w.call("platform", "POST", "tenants/", sent, expect=201)
         w.labels |= people
         w.tokens["admin"] = self.token_for(people["admin"])
@@ -71,7 +77,9 @@ class Loop:
         w.call("agent", "GET", "resolve", params={"pack": PACK}, expect=404, code="not_found")
         w.call("admin", "POST", "subscriptions/", {"pack": PACK}, expect=201)
         layer = catalogue.pack(PACK).layer(LIKE)
-        made = w.call("author", "POST", f"packs/{PACK}/versions/", {"scope": self.scope, "content": layer.content, "notes": layer.notes}, expect=201)
+        made = w.call(
+            "author", "POST", f"packs/{PACK}/versions/", {"scope": self.scope, "content": layer.content, "notes": layer.notes}, expect=201
+        )
         self.first, self.layer = made.body["id"], made.body["layer"]
         self.go_live(self.first)
         w.say("Version 1 went live without the gate, as the first of its layer.")
@@ -190,7 +198,9 @@ class Loop:
         decisions = w.call("auditor", "GET", "decisions/", params={"pack": PACK, "scope": self.scope}, quiet=True).body["results"]
         for row in reversed(decisions):
             w.say(f"{row['created_at'][11:19]} {row['decision']} by {row['decided_by']}: {row['reason'] or 'no reason given'}")
-        w.check([row["decision"] for row in reversed(decisions)] == ["promote", "promote", "rollback"], "each decision stands in the record")
+        w.check(
+            [row["decision"] for row in reversed(decisions)] == ["promote", "promote", "rollback"], "each decision stands in the record"
+        )
         verified = w.call("auditor", "GET", "audit/verify/").body
         w.check(verified["holds"] and verified["broken"] is None, f"the chain of {verified['events']} audit events holds")
 

@@ -14,7 +14,21 @@ MAX_SHOWN = 320
 _LONG = 60
 _MANY = 3
 # What a person looks for in an answer comes first; what says nothing here is left out.
-_FIRST = ("status", "code", "detail", "state", "decision", "slug", "number", "digest", "lineage", "accepted", "duplicates", "rejected", "holds")
+_FIRST = (
+    "status",
+    "code",
+    "detail",
+    "state",
+    "decision",
+    "slug",
+    "number",
+    "digest",
+    "lineage",
+    "accepted",
+    "duplicates",
+    "rejected",
+    "holds",
+)
 _LEFT_OUT = frozenset({"type", "title", "request_id", "etag", "pack", "created_at", "description", "archived_reason"})
 
 
@@ -103,7 +117,7 @@ def _answered(body: Any) -> str:
         return abridged(body) if body is not None else ""
     if "code" in body and "detail" in body:
         return f"{body['code']}: {body['detail']}"
-    names = sorted((name for name in body if name not in _LEFT_OUT), key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST)))
+    names = sorted((name for name in body if name not in _LEFT_OUT), key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
     return abridged({name: body[name] for name in names})
 
 

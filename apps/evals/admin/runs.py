@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -26,7 +27,7 @@ RUNNERS = [
 
 
 class RunForm(ActForm):
-    eval_set = forms.ChoiceField(label="Evaluation set")
+    eval_set = forms.TypedChoiceField(coerce=UUID, label="Evaluation set")
     runner = forms.ChoiceField(choices=RUNNERS)
 
     def prepare(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -45,8 +46,12 @@ class ChangePackForm(ActForm):
 
 
 class SubscribeForm(ActForm):
-    pinned = forms.ChoiceField(
-        required=False, label="Version", help_text="Follow the shared champion, or stay on one version whatever is promoted."
+    pinned = forms.TypedChoiceField(
+        required=False,
+        coerce=UUID,
+        empty_value=None,
+        label="Version",
+        help_text="Follow the shared champion, or stay on one version whatever is promoted.",
     )
 
     def prepare(self) -> None:
@@ -67,7 +72,7 @@ def _create(call: Call) -> Done:
 
 def _subscribe(call: Call) -> Done:
     pack = call.obj.pack if isinstance(call.obj, Subscription) else call.obj
-    made = subscribe(ctx=call.ctx, pack_slug=pack.slug, pinned_version_id=call.data["pinned"] or None)
+    made = subscribe(ctx=call.ctx, pack_slug=pack.slug, pinned_version_id=call.data["pinned"])
     how = f"stays on version {made.pinned.number}" if made.pinned else "follows the shared champion"
     return Done(f"Your tenant {how} of {pack}.", made)
 

@@ -87,7 +87,7 @@ def rubric_of(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def difference(before: Mapping[str, Any] | None, after: Mapping[str, Any], *, old: str, new: str) -> dict[str, Any]:
     """What `packs/difference.html` shows: the unified difference row by row, with signs, and the operations."""
-    rows = []
+    rows: list[dict[str, str]] = []
     for line in unified(before or {}, after, before=old, after=new).splitlines():
         if line.startswith(("---", "+++")) and len(rows) < 2:
             rows.append({"kind": "hunk", "sign": "", "text": line})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.http import QueryDict
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -53,7 +54,7 @@ class WriteForm(ActForm):
         help_text="YAML or JSON. Integers only: percent x 100, micro-dollars, milliseconds.",
     )
     notes = forms.CharField(required=False, max_length=10_000, widget=forms.Textarea(attrs={"rows": 3}), help_text="What changed, and why.")
-    parent = forms.CharField(required=False, widget=forms.HiddenInput)
+    parent = forms.UUIDField(required=False, widget=forms.HiddenInput)
 
     def begin(self, content: Any, parent: PackVersion | None, kind: str) -> None:
         skeleton = POLICY_SKELETON if kind == PackKind.POLICY else SKELETON
@@ -66,6 +67,7 @@ class WriteForm(ActForm):
         if error.code != "stale_parent" or merge is None:
             super().refuse(error)
             return
+        assert isinstance(self.data, QueryDict)
         data = self.data.copy()
         data["content"], data["parent"] = editing.dump(merge["merged"]), error.extra.get("champion") or ""
         self.data = data
@@ -128,7 +130,7 @@ def _write(call: Call, pack: str, scope: str, replaces: PackVersion | None = Non
         scope=scope,
         content=editing.load(call.data["content"]),
         notes=call.data["notes"],
-        parent_id=call.data["parent"] or None,
+        parent_id=call.data["parent"],
         replaces_id=replaces.pk if replaces else None,
     )
     return Done(f"Version {made.number} is written. It changes nothing until it is promoted.", made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.http import HttpRequest
@@ -49,7 +50,7 @@ class RequestForm(ActForm):
 
 
 class RollbackForm(ActForm):
-    to_version = forms.ChoiceField(required=False, label="Back to")
+    to_version = forms.TypedChoiceField(required=False, coerce=UUID, empty_value=None, label="Back to")
     reason = forms.CharField(
         required=False, max_length=10_000, widget=forms.Textarea(attrs={"rows": 3}), help_text="It stands in the decision and in the log."
     )
@@ -77,7 +78,7 @@ def _retire(call: Call) -> Done:
 
 
 def _roll_back(call: Call) -> Done:
-    decision = rollback_layer(ctx=call.ctx, layer_id=call.obj.pk, to_version=call.data["to_version"] or None, reason=call.data["reason"])
+    decision = rollback_layer(ctx=call.ctx, layer_id=call.obj.pk, to_version=call.data["to_version"], reason=call.data["reason"])
     return Done(f"Rolled back: {decision.challenger_version} is the champion again.")
 
 

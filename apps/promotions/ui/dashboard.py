@@ -53,7 +53,7 @@ def _in(ctx: ActionContext, state: str, action: Action = Action.VIEW) -> Any:
 
 def _mine(ctx: ActionContext) -> Any:
     """Those that wait for approval where this person may give it, and has not yet."""
-    given = Approval.objects.filter(user_id=ctx.user_id, voided_at__isnull=True).values("promotion_id")
+    given = Approval.objects.filter(user_id=str(ctx.user_id), voided_at__isnull=True).values("promotion_id")
     return _in(ctx, State.AWAITING_APPROVAL, Action.APPROVE).exclude(requested_by_id=ctx.user_id).exclude(pk__in=given)
 
 

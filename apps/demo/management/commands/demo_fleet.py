@@ -27,6 +27,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--url", default="", help="the portal; http://127.0.0.1:$PORT when left out")
+        parser.add_argument("--pace", type=float, default=1.0, help="how long the story pauses: 0.5 is half as long as usual")
         parser.add_argument("--no-story", action="store_true", help="the agents only: nobody asks for promotions")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         url = options["url"] or f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
         portal = Portal(url)
         try:
-            Crew(portal, _Renewal(), self._say, play=not options["no_story"]).run(stop)
+            Crew(portal, _Renewal(), self._say, None if options["no_story"] else options["pace"]).run(stop)
         finally:
             portal.close()
 
