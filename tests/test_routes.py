@@ -36,6 +36,8 @@ PREFIX = "/api/v1/"
 METHODS = ("get", "post", "put", "patch", "delete")
 # What anybody may read.
 PUBLIC = {"schema/"}
+# Keys of a body of which only the first is sent.
+EITHER = (("version", "layer"), ("agent", "user"))
 # Stands in everything that acme wrote, and in nothing that a test sends.
 MARK = "quetzal"
 RUBRIC = [{"id": "greets", "check": "contains", "weight": 100, "dimension": "quality", "params": {"text": "hello"}}]
@@ -146,7 +148,9 @@ class World:
         kind = schema.get("type", "string")
         match next(each for each in kind if each != "null") if isinstance(kind, list) else kind:
             case "object":
-                return {key: self._example(inner, key) for key, inner in schema.get("properties", {}).items()}
+                keys = schema.get("properties", {})
+                left_out = {other for first, other in EITHER if first in keys}
+                return {key: self._example(inner, key) for key, inner in keys.items() if key not in left_out}
             case "array":
                 return [self._example(schema["items"], name)]
             case "integer" | "number":
@@ -219,7 +223,6 @@ def world(client: Client, db: None) -> World:
     }
     values = {
         "version": str(fresh.pk),
-        "layer": None,
         "retire": False,
         "aim": "improve",
         "plan": [100],
@@ -343,7 +346,7 @@ def garbage(valid: Any) -> Iterator[Any]:
     deep: Any = {}
     for _ in range(60):
         deep = {"a": [deep]} if len(json.dumps(deep)) < 250 else deep
-    wrong: tuple[Any, ...] = (None, 7, -1, 2**53 - 1, True, "", "x" * 400, "..", "é\u2028/", [], [[]], ["x", 1], {}, deep, str(uuid4()))
+    wrong: tuple[Any, ...] = (None, 2**53 - 1, True, "", "x" * 400, "é\u2028/", [["x", 1]], deep)
     if isinstance(valid, dict):
         for key in valid:
             yield {name: value for name, value in valid.items() if name != key}
@@ -356,13 +359,17 @@ def test_garbage_in_bodies_is_never_our_fault(world: World, who: str) -> None:
     for route, method in EVERY:
         if method == "get":
             continue
-        for body in garbage(world.body(route, method)):
+        # An agent's token gets as far as a body on few routes.
+        reads = who == "admin" or route.room in ("telemetry", "eval-runs")
+        for body in garbage(world.body(route, method) if reads else None):
             response = world.call(who, method, world.path(route), body)
             found.problem(f"{method} {route.path} {str(body)[:120]}", response)
     assert not found, "\n".join(found)
 
 
-QUERY = ("", "%00", "x", "-1", "0", "1e9", "99999999999999999999", "%ff", "2026-13-45T99:99:99Z", "é%2F..", "x" * 3000, str(uuid4()), "a&{name}=b")
+# The first few for each parameter alone, the rest for all parameters at once.
+ALONE = ("%00", "x", "-1", "99999999999999999999")
+TOGETHER = (*ALONE, "", "0", "1e9", "%ff", "2026-13-45T99:99:99Z", "é%2F..", "x" * 3000, str(uuid4()))
 
 
 def test_garbage_in_queries_is_never_our_fault(world: World) -> None:
@@ -370,10 +377,11 @@ def test_garbage_in_queries_is_never_our_fault(world: World) -> None:
     for route, method in EVERY:
         if method != "get":
             continue
-        for name in [*world.parameters(route), "unknown"]:
-            for value in QUERY:
-                response = world.call("agent" if route.room in ("resolve",) else "admin", "get", f"{world.path(route)}?{name}={value.format(name=name)}")
-                found.problem(f"{route.path}?{name}={value[:40]}", response)
+        who = "agent" if route.room == "resolve" else "admin"
+        names = [*world.parameters(route), "unknown"]
+        queries = [f"{name}={value}" for name in names for value in ALONE] + ["&".join(f"{name}={value}" for name in names) for value in TOGETHER]
+        for query in queries:
+            found.problem(f"{route.path}?{query[:60]}", world.call(who, "get", f"{world.path(route)}?{query}"))
     assert not found, "\n".join(found)
 
 

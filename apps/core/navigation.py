@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.admin import site
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse, reverse_lazy
 from django.utils.http import urlencode
+from django_celery_beat.models import PeriodicTask
 
 from apps.core.access import Action, demand
 from apps.core.errors import Problem
@@ -23,6 +25,10 @@ def may_view(request: HttpRequest) -> bool:
 
 def may_audit(request: HttpRequest) -> bool:
     return _may(request, Action.AUDIT)
+
+
+def may_see_schedule(request: HttpRequest) -> bool:
+    return bool(site._registry[PeriodicTask].has_module_permission(request))
 
 
 def _may(request: HttpRequest, action: Action) -> bool:
@@ -41,6 +47,10 @@ def subheader(request: HttpRequest) -> str:
 
 def stylesheet(request: HttpRequest) -> str:
     return static("src/mission.css")
+
+
+def favicon(request: HttpRequest) -> str:
+    return static("src/favicon.svg")
 
 
 def script(request: HttpRequest) -> str:
@@ -103,6 +113,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Personal tokens", "vpn_key", "identity_apitoken"),
                 _link("Tenants", "domain", "identity_tenant"),
                 _link("Organisations", "corporate_fare", "identity_organisation"),
+                {**_link("Schedule", "schedule", "django_celery_beat_periodictask"), "permission": may_see_schedule},
                 {**_link("Audit log", "receipt_long", "audit_event"), "permission": may_audit},
             ],
         },

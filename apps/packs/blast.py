@@ -26,9 +26,13 @@ def blast_targets(layer: Layer, *, only_tenant: UUID | None) -> Iterator[Target]
     shared = pictures[platform_id()]
     facts = facts_of(layer)
     tenants = {tenant.pk: tenant for tenant in Tenant.objects.filter(status=TenantStatus.ACTIVE) if tenant_id in (None, tenant.pk)}
-    world = _World(layer, facts, shared, pictures, tenants, stored_versions(list(_live_ids(pictures.values()))))
+    agents = list(Agent.objects.filter(tenant_id__in=tenants, status=AgentStatus.ACTIVE).values_list("tenant_id", "slug", "team__slug"))
+    world = _World(layer, facts, shared, pictures, tenants, agents, stored_versions(list(_live_ids(pictures.values()))))
     yield from _agents(world)
     yield from _layers(world)
+
+
+AgentRow = tuple[UUID, str, str | None]
 
 
 @dataclass(slots=True)
@@ -40,6 +44,7 @@ class _World:
     shared: Pointers
     pictures: dict[UUID, Pointers]
     tenants: dict[UUID, Tenant]
+    agents: list[AgentRow]
     versions: dict[UUID, Stored]
 
 
@@ -52,8 +57,7 @@ def _live_ids(pictures: Iterable[Pointers]) -> Iterator[UUID]:
 
 def _agents(world: _World) -> Iterator[Target]:
     tenants, pictures = world.tenants, world.pictures
-    rows = Agent.objects.filter(tenant_id__in=tenants, status=AgentStatus.ACTIVE).values_list("tenant_id", "slug", "team__slug")
-    for tenant_id, slug, team in rows:
+    for tenant_id, slug, team in world.agents:
         tenant, own = tenants[tenant_id], pictures[tenant_id]
         for pack in _packs(world.facts, world.shared, own):
             scopes = scopes_of(pack, tier=tenant.tier, tenant=tenant.slug, team=team, agent=slug)
@@ -64,6 +68,7 @@ def _agents(world: _World) -> Iterator[Target]:
 
 def _layers(world: _World) -> Iterator[Target]:
     tenants = world.tenants
+    agents: dict[tuple[UUID, UUID], list[tuple[str, str | None]]] = {}
     below = Layer.objects.filter(tenant_id__in=tenants, champion__isnull=False, suspended_by__isnull=True).exclude(pk=world.layer.pk)
     if world.facts.kind == "domain":
         below = below.filter(pack_id=world.facts.id)
@@ -72,11 +77,32 @@ def _layers(world: _World) -> Iterator[Target]:
         pack = facts_of(other)
         if pack.kind == "policy":
             continue
-        scopes = next(prefixes(other))
-        chain = _chain(world, own, pack, scopes)
-        if chain is not None:
-            tenant = None if other.tenant_id == platform_id() else tenants[other.tenant_id].slug
+        tenant = None if other.tenant_id == platform_id() else tenants[other.tenant_id].slug
+        # By its own chains: a user's differ in the agent, a domain's in the segment.
+        key = (other.tenant_id, pack.id)
+        if other.scope_type == "user" and key not in agents:
+            agents[key] = _agents_above(world, own, pack, tenants[other.tenant_id])
+        chains = (_chain(world, own, pack, scopes) for scopes in prefixes(other, agents=agents.get(key, ())))
+        for chain in dict.fromkeys(chain for chain in chains if chain is not None):
             yield Target("layer", layer_key(pack.slug, other.scope), tenant, chain)
+
+
+def _agents_above(world: _World, own: Pointers, pack: PackFacts, tenant: Tenant) -> list[tuple[str, str | None]]:
+    """The agents that make a difference to the chains of the tenant's users: one of those at whom, and at whose team, the same is live."""
+    found: dict[tuple[str, ...], tuple[str, str | None]] = {}
+    for tenant_id, slug, team in world.agents:
+        if tenant_id == tenant.pk:
+            scopes = [f"team:{tenant.slug}/{team}", f"agent:{tenant.slug}/{slug}"]
+            found.setdefault(tuple(text for scope in scopes for text in _live_at(world, own, pack, scope)), (slug, team))
+    return list(found.values())
+
+
+def _live_at(world: _World, own: Pointers, pack: PackFacts, scope: str) -> Iterator[str]:
+    yield scope if scope == world.layer.scope else ""
+    versions = [version for _, version in own.policies.get(scope, ())]
+    if (champion := own.champions.get((pack.id, scope))) is not None:
+        versions.append(champion)
+    yield from (world.versions[version][1] for version in versions)
 
 
 def _packs(facts: PackFacts, shared: Pointers, own: Pointers) -> Iterator[PackFacts]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from apps.core.errors import problem
-from apps.identity.models import Agent, Team, Tenant
+from apps.identity.models import Agent, Tenant
 from apps.identity.selectors import platform_id
 from apps.packs.domain.scopes import Scope, ScopeType, segment_of
 from apps.packs.domain.validate import Violation, check_against
@@ -38,9 +38,9 @@ def facts_of(layer: Layer) -> PackFacts:
     return PackFacts(pack.pk, pack.slug, "policy" if pack.kind == "policy" else "domain", pack.domain, pack.tenant_id)
 
 
-def prefixes(layer: Layer) -> Iterator[tuple[Scope, ...]]:
+def prefixes(layer: Layer, *, agents: Iterable[tuple[str, str | None]] | None = None) -> Iterator[tuple[Scope, ...]]:
     """Every possible chain down to the layer, its own scope last. Chains differ in the segment above a domain layer and in the team and
-    agent above a user's."""
+    agent above a user's: of all `agents` (slug, slug of the team) of the tenant, which are read when they aren't given."""
     own = Scope.parse(layer.scope)
     top = Scope(ScopeType.GLOBAL, "")
     if own.type is ScopeType.GLOBAL:
@@ -67,15 +67,9 @@ def prefixes(layer: Layer) -> Iterator[tuple[Scope, ...]]:
         yield (*upper, *team, own)
     else:
         yield (*upper, own)
-        yield from ((*upper, *between, own) for between in _between(tenant))
-
-
-def _between(tenant: Tenant) -> Iterator[tuple[Scope, ...]]:
-    """What can stand between the tenant and a user: its agents with their teams."""
-    teams = {team.pk: team.slug for team in Team.objects.filter(tenant=tenant)}
-    for slug, team_id in Agent.objects.filter(tenant=tenant).values_list("slug", "team_id"):
-        agent = Scope(ScopeType.AGENT, f"{tenant.slug}/{slug}")
-        yield (Scope(ScopeType.TEAM, f"{tenant.slug}/{teams[team_id]}"), agent) if team_id else (agent,)
+        for slug, name in Agent.objects.filter(tenant=tenant).values_list("slug", "team__slug") if agents is None else agents:
+            above = (Scope(ScopeType.TEAM, f"{tenant.slug}/{name}"),) if name else ()
+            yield (*upper, *above, Scope(ScopeType.AGENT, f"{tenant.slug}/{slug}"), own)
 
 
 def prefix_entries(layer: Layer, version: PackVersion | None, pictures: Pictures | None = None) -> list[Entry]:
@@ -109,10 +103,11 @@ def violations_of(layer: Layer, content: dict[str, object], pictures: Pictures |
     """What `content`, put into the layer, would break of its ancestors on any possible chain; each finding once."""
     pictures = pictures or Pictures.of(layer.tenant_id)
     found: dict[tuple[str, str, int, str, str], Violation] = {}
-    seen: set[tuple[str, ...]] = set()
+    seen: set[tuple[tuple[str, str, str], ...]] = set()
     for scopes in prefixes(layer):
         chain = ancestors(layer, scopes, pictures)
-        key = tuple(f"{ref.scope}|{ref.version_id}" for ref in chain)
+        # Hundreds of agents say the same four things; one of each is enough.
+        key = tuple((ref.scope.type.value, ref.pack, ref.digest) for ref in chain)
         if key in seen:
             continue
         seen.add(key)

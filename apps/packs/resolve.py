@@ -76,7 +76,9 @@ def resolve(principal: Principal, *, pack: str, user: str | None, version: str |
     own = pointers_of(principal.tenant_id)
     if version is not None:
         return _leased(principal, pack, user, version)
-    key = (principal.agent_id, pack, user if user and f"user:{principal.tenant}/{user}" in own.users else None)
+    # A user without a layer of their own gets what everyone gets, whatever the reference looks like.
+    user = user if user and f"user:{principal.tenant}/{user}" in own.users else None
+    key = (principal.agent_id, pack, user)
     found: Folded | None = own.answers.get(key)
     if found is None:
         shared = pointers_of(platform_id())
@@ -90,7 +92,7 @@ def resolve(principal: Principal, *, pack: str, user: str | None, version: str |
 
 def agent_scopes(principal: Principal, pack: PackFacts, user: str | None) -> tuple[Scope, ...]:
     return scopes_of(
-        pack, tier=principal.tier, tenant=principal.tenant, team=principal.team or None, agent=principal.agent or None, user=user or None
+        pack, tier=principal.tier, tenant=principal.tenant, team=principal.team or None, agent=principal.agent or None, user=user
     )
 
 
@@ -141,6 +143,8 @@ def _assemble(pack: str, effective: Effective, violations: list[Violation]) -> F
 def _remember(key: Key, folded: Folded) -> None:
     global _folded_bytes
     with _lock:
+        if key in _folded:
+            return
         _folded[key] = folded
         # Bodies repeat the parts, and the objects behind them are some three times their JSON.
         _folded_bytes += folded.size * 5

@@ -15,7 +15,7 @@ from apps.identity.models import Agent, Team, Tenant
 from apps.identity.selectors import platform_id
 from apps.packs.blast import blast_targets, layer_key
 from apps.packs.chains import Pictures, prefix_chain
-from apps.packs.domain.blast import Blast, Effect, blast_radius
+from apps.packs.domain.blast import Blast, Effect, blast_radius, new_violations
 from apps.packs.domain.render import render
 from apps.packs.domain.scopes import Scope
 from apps.packs.domain.validate import resolve_chain
@@ -129,9 +129,15 @@ class Reach:
             ],
         }
 
-    def invalid_version_ids(self) -> set[str]:
-        """The versions below that break the change's rules: their layers wait, or are suspended."""
-        return {violation.layer.version_id for effect in self.blast.invalid for violation in effect.after.violations if violation.layer}
+    def offenders(self) -> dict[VersionRef, str]:
+        """The versions that resolve would leave out because of the change (also where no target is their own layer), each with a sentence
+        that says why."""
+        return {
+            violation.layer: violation.detail
+            for effect in self.blast.invalid
+            for violation in new_violations(effect)
+            if violation.layer is not None
+        }
 
 
 def _effect(effect: Effect) -> dict[str, Any]:

@@ -46,7 +46,10 @@ class DecisionKind(models.TextChoices):
 
 
 class Promotion(TenantOwned):
-    """A challenger's way to champion of its layer; with `challenger` null and `retire`, the way to an empty layer."""
+    """A challenger's way to champion of its layer; with `challenger` null and `retire`, the way to an empty layer.
+
+    Not shared, nor are its approvals and decisions: those of `platform` name the tenants whom they reach, and people.
+    """
 
     layer = models.ForeignKey("packs.Layer", on_delete=models.PROTECT, related_name="promotions")
     champion = models.ForeignKey("packs.PackVersion", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
@@ -70,7 +73,6 @@ class Promotion(TenantOwned):
     evaluated_at = models.DateTimeField(null=True, blank=True)
     closed_at = models.DateTimeField(null=True, blank=True)
 
-    SHARED = True
     TEAM_PATH = "layer__team_id"
 
     class Meta:
@@ -99,7 +101,6 @@ class Approval(TenantOwned):
     voided_at = models.DateTimeField(null=True, blank=True)
     voided_reason = models.CharField(max_length=200, blank=True)
 
-    SHARED = True
     TEAM_PATH = "promotion__layer__team_id"
 
     class Meta:
@@ -126,7 +127,6 @@ class Decision(TenantOwned):
     actor_label = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    SHARED = True
     TEAM_PATH = "layer__team_id"
 
     class Meta:

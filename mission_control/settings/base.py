@@ -172,6 +172,7 @@ UNFOLD = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SITE_URL": None,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "apps.core.navigation.favicon"}],
     "STYLES": ["apps.core.navigation.stylesheet"],
     "SCRIPTS": ["apps.core.navigation.script"],
     "DASHBOARD_CALLBACK": "apps.promotions.ui.dashboard.dashboard",

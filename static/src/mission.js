@@ -14,4 +14,28 @@ window.addEventListener("pageshow", () => {
     button.disabled = false;
   }
 });
-document.addEventListener("DOMContentLoaded", () => document.getElementById("mc-errors")?.focus());
+
+// Unfold's shell has controls that only a mouse reaches: they become buttons for keyboard and screen reader as well.
+const NAMES = { dock_to_right: "Show or hide the menu", close: "Close the menu", unfold_more: "" };
+document.addEventListener("DOMContentLoaded", () => {
+  document.getElementById("mc-errors")?.focus();
+  const sidebar = document.getElementById("nav-sidebar");
+  sidebar?.setAttribute("role", "navigation");
+  sidebar?.setAttribute("aria-label", "Pages");
+  for (const input of document.querySelectorAll("input[placeholder]:not([aria-label]):not([id^='mc-'])")) {
+    input.setAttribute("aria-label", input.placeholder);
+  }
+  for (const control of document.querySelectorAll("[x-on\\:click]")) {
+    if (control.closest("template") || control.matches("a[href], button, input, select, textarea, #changelist-filter-close")) continue;
+    control.setAttribute("tabindex", "0");
+    control.setAttribute("role", "button");
+    const name = NAMES[control.textContent.trim()];
+    if (name) control.setAttribute("aria-label", name);
+    control.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" || event.key === " ") {
+        event.preventDefault();
+        control.click();
+      }
+    });
+  }
+});

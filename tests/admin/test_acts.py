@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db.models import Model
 from django.test import Client
+from django.urls import reverse
 
 from apps.audit.models import Event
 from apps.evals.models import EvalRun
@@ -18,7 +19,7 @@ from apps.promotions.services.requests import evaluate_promotion
 from apps.telemetry.models import Event as TelemetryEvent
 from apps.telemetry.models import Run
 from tests import factories as make
-from tests.admin.office import Office, list_url, office, url
+from tests.admin.office import PASSWORD, Office, list_url, office, url
 from tests.telemetry import sending
 
 CONTENT = """\
@@ -282,6 +283,20 @@ def test_evaluation_is_set_up_and_begun(acme: Office) -> None:
 def test_the_chain_is_verified_from_the_log(acme: Office) -> None:
     client = acme.client("admin")
     assert "The chain holds" in words(press(client, "/admin/audit/event/act/verify/"))
+
+
+def test_people_change_their_own_password_and_it_is_recorded(acme: Office) -> None:
+    client = acme.client("viewer")
+    page = reverse("admin:password_change")
+    wrong = client.post(page, {"old_password": "no", "new_password1": "a long new one 7", "new_password2": "a long new one 7"})
+    assert wrong.status_code == 200
+    short = client.post(page, {"old_password": PASSWORD, "new_password1": "short", "new_password2": "short"})
+    assert short.status_code == 200
+    done = client.post(page, {"old_password": PASSWORD, "new_password1": "a long new one 7", "new_password2": "a long new one 7"})
+    assert done.status_code == 302 and client.get("/admin/").status_code == 200
+    acme.people["viewer"].refresh_from_db()
+    assert acme.people["viewer"].check_password("a long new one 7")
+    assert Event.objects.filter(tenant_id=acme.tenant.pk, action="identity.password_changed").count() == 1
 
 
 def test_nothing_that_comes_from_outside_is_markup(acme: Office) -> None:

@@ -112,7 +112,9 @@ def test_a_manager_signs_in_switches_tenant_and_approves_by_clicking(browser: An
     tab.sign_in("manager@acme.test")
     page = tab.page
     assert page.inner_text(".mc-kind").lower() == "aaa-other"
-    page.click("#nav-sidebar .cursor-pointer >> nth=0")
+    # The tenant switch, by keyboard.
+    page.locator("#nav-sidebar [role=button]").first.focus()
+    page.keyboard.press("Enter")
     page.click("text=Acme")
     page.wait_for_load_state("networkidle")
     assert page.inner_text(".mc-kind").lower() == "acme"
@@ -201,5 +203,9 @@ def test_no_page_is_wider_than_its_window_or_complains(
                 wide[f"{name} at {width}"] = over
             assert tab.page.locator("main").count() == 1, name
             assert re.search(r"\S", tab.page.title()), name
+        tab.go(list_url(Promotion))
+        tab.page.click("text=Filters")
+        tab.page.wait_for_timeout(300)
+        tab.shoot(f"filters-{width}-{'dark' if dark else 'light'}")
         assert tab.complaints == []
     assert wide == {}

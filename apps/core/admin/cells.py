@@ -109,7 +109,8 @@ def digest(value: str | bytes | memoryview | None, length: int = 10) -> SafeStri
         return EMPTY
     text = value if isinstance(value, str) else bytes(value).hex()
     kind, colon, digits = text.rpartition(":")
-    return format_html('<code class="mc-digest" title="{}">{}{}{}…</code>', text, kind, colon, digits[:length])
+    rest = "…" if len(digits) > length else ""
+    return format_html('<code class="mc-digest" title="{}">{}{}{}{}</code>', text, kind, colon, digits[:length], rest)
 
 
 def code(value: object) -> SafeString:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from django.db import IntegrityError, transaction
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from rest_framework import generics, viewsets
 from rest_framework.request import Request
@@ -15,7 +16,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.core.context import ActionContext
+from apps.core.domain.canonical import pointer
 from apps.core.errors import problem
+from apps.core.http import problem_response
 from apps.core.models import IdempotencyRecord
 
 KEPT = timedelta(hours=24)
@@ -41,6 +44,7 @@ class ContextMixin(APIView):
         self.headers = self.default_response_headers
         try:
             self.initial(request, *args, **kwargs)
+            refuse_nul(request)
             handler = getattr(self, (request.method or "").lower(), self.http_method_not_allowed)
             with self.ctx.transaction():
                 response = self._once(request, handler, *args, **kwargs)
@@ -79,6 +83,21 @@ class ContextMixin(APIView):
         record.status, record.body = response.status_code, body
         record.save(update_fields=["status", "body", "body_hash", "created_at"])
         return response
+
+
+def refuse_nul(request: Request) -> None:
+    """U+0000 is in nothing that PostgreSQL holds, so a path with it leads nowhere, and a filter with it is not valid."""
+    if "\x00" in request.path:
+        raise problem("not_found", "There is no such resource.")
+    for name, values in request.query_params.lists():
+        if "\x00" in name or any("\x00" in value for value in values):
+            name = name.replace("\x00", "")
+            raise problem("invalid", f"The parameter '{name[:50]}' holds U+0000.", pointer=pointer(name[:50]))
+
+
+def unknown_route(request: HttpRequest) -> HttpResponse:
+    """What no other route takes: a problem like every other error, also where only a slash is wrong."""
+    return problem_response(problem("not_found", "There is no such route. Mind the slash at its end: the OpenAPI document has each path."), request)
 
 
 class ContextView(ContextMixin, generics.GenericAPIView):  # type: ignore[type-arg]

@@ -17,11 +17,11 @@ from apps.demo.cast import AUTHOR, CAST, MANAGER, OPERATOR
 from apps.demo.fleet.portal import Answer, Portal
 
 # Each change begins so many seconds after the one before it.
-STAGGER_S = 4.0
+STAGGER_S = 8.0
 # Normally the portal judges by itself when an evaluation is complete; so often the author asks it to.
 NUDGE_S = 15.0
 # So long a promotion lives before the operator takes it back.
-ROLL_BACK_AFTER_S = 15.0
+ROLL_BACK_AFTER_S = 20.0
 _LATEST = {"limit": "200"}
 
 

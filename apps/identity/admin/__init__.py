@@ -1,5 +1,5 @@
 """Organisations, tenants, people, agents and tokens, as people see and govern them."""
 
-from apps.identity.admin import agents, people, tenants, tokens
+from apps.identity.admin import agents, people, schedule, tenants, tokens
 
-__all__ = ["agents", "people", "tenants", "tokens"]
+__all__ = ["agents", "people", "schedule", "tenants", "tokens"]

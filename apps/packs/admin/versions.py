@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.html import format_html
 
 from apps.core.admin import Facts, GovernedAdmin, Panel, cells, columns, filters
 from apps.core.admin.columns import Column
@@ -22,7 +23,11 @@ MAX_SHOWN = 50
 
 
 def name_of(version: PackVersion) -> str:
-    return f"{version.layer.pack.slug} {version.number}"
+    return f"{version.layer.pack.slug}, version {version.number}"
+
+
+def _status(version: PackVersion) -> object:
+    return format_html("{} {}", cells.badge(version.status), version.archived_reason.replace("_", " "))
 
 
 def _content(request: HttpRequest, version: PackVersion) -> dict[str, Any]:
@@ -69,11 +74,10 @@ class PackVersionAdmin(GovernedAdmin):
     list_display = (
         Column("Version", name_of, order="layer__pack__slug"),
         Column("Layer", lambda version: cells.link_to(version.layer, version.layer.scope), order="layer__scope"),
-        columns.badge("status"),
-        columns.text("archived_reason", "Why archived"),
+        Column("Status", _status, order="status"),
         columns.text("author_kind", "By"),
         columns.link("created_by", "Author", order="created_by__email"),
-        columns.clipped("notes", length=60),
+        columns.clipped("notes", length=40),
         columns.digest("digest"),
         columns.moment("created_at", "Written"),
     )

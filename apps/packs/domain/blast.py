@@ -94,7 +94,7 @@ def blast_radius(targets: Iterable[Target], layer_key: str, replacement: Version
         effect = Effect(target, outcome(now), outcome(then))
         if (effect.before.digest, effect.before.code) != (effect.after.digest, effect.after.code):
             changed.append(effect)
-        if _turns_invalid(effect):
+        if new_violations(effect):
             invalid.append(effect)
     agents = {effect.target.key for effect in changed if effect.target.kind == "agent"}
     layers = {effect.target.key for effect in changed if effect.target.kind == "layer"}
@@ -107,7 +107,11 @@ def _replaced(chain: tuple[Slot, ...], layer_key: str, replacement: VersionRef |
     return tuple(version for version in versions if version is not None)
 
 
-def _turns_invalid(effect: Effect) -> bool:
-    known = {(violation.layer, violation.pointer, violation.scope, violation.pack) for violation in effect.before.violations}
-    found = {(violation.layer, violation.pointer, violation.scope, violation.pack) for violation in effect.after.violations}
-    return not found <= known
+def new_violations(effect: Effect) -> list[Violation]:
+    """What the change makes wrong on the target's chain; what was wrong before is not held against it."""
+    known = {_key(violation) for violation in effect.before.violations}
+    return [violation for violation in effect.after.violations if _key(violation) not in known]
+
+
+def _key(violation: Violation) -> tuple[VersionRef | None, str, str, str]:
+    return violation.layer, violation.pointer, violation.scope, violation.pack

@@ -19,6 +19,7 @@ from apps.identity.selectors import platform_id
 from apps.packs.chains import facts_of, violations_of
 from apps.packs.domain.content import parse_content
 from apps.packs.domain.diff import three_way
+from apps.packs.domain.presets import PRESETS_PACK
 from apps.packs.domain.scopes import Scope, ScopeType
 from apps.packs.domain.validate import refusal
 from apps.packs.models import AuthorKind, Layer, Pack, PackKind, PackVersion, Subscription, VersionStatus
@@ -76,6 +77,15 @@ def create_version(
         return version
 
 
+def refuse_preset(pack: Pack, scope_type: str) -> None:
+    """Raises Problem `permission_denied` for a layer that the portal writes: what a tier or an agent's autonomy allows is changed there."""
+    if pack.slug == PRESETS_PACK and not ScopeType(scope_type).above_tenant:
+        raise problem(
+            "permission_denied",
+            "This layer follows the tenant's tier, or its agent's autonomy, and is changed with them. Write a policy pack of your own to restrict more.",
+        )
+
+
 def refuse_violations(layer: Layer, content: dict[str, Any]) -> None:
     """Raises Problem `constraint_violation` or `locked_section` with every violation, each naming its ancestor."""
     found = violations_of(layer, content)
@@ -102,6 +112,7 @@ def _layer(ctx: ActionContext, pack: Pack, text: str) -> Layer:
     """The layer at a scope, locked; made where the scope exists and none is there yet."""
     scope = Scope.parse(text)
     owner, team, agent = _owner(ctx, pack, scope)
+    refuse_preset(pack, scope.type)
     require(ctx, Action.AUTHOR, tenant_id=owner, team_id=team.pk if team else agent.team_id if agent else None)
     defaults = {"scope_type": scope.type.value, "team": team, "agent": agent}
     Layer.objects.get_or_create(tenant_id=owner, pack=pack, scope=text, defaults=defaults)

@@ -41,7 +41,7 @@ def verdict_panel(request: HttpRequest, obj: Any) -> dict[str, Any]:
     ]
     return {
         "rows": rows,
-        "outcome": cells.badge(verdict["outcome"]) if verdict else None,
+        "outcome": cells.badge(verdict["evidence_outcome"]) if verdict else None,
         "forceable": verdict.get("forceable") and getattr(obj, "state", "") in (State.COLLECTING, State.BLOCKED),
         "dropped": [each["sentence"] for each in verdict.get("dropped", ())],
         "at": cells.moment(getattr(obj, "evaluated_at", None)) if getattr(obj, "evaluated_at", None) else None,

@@ -114,7 +114,12 @@ def _approving(request: HttpRequest, promotion: Promotion) -> Iterator[object]:
     yield "Any change to the challenger, to the champions at or above its layer or to the thresholds voids your approval."
     yield f"Risk {promotion.risk_level}: {demand_of(promotion).sentence}"
     blast = promotion.blast or {}
-    yield f"Once live it reaches {blast.get('agents', 0)} agents, {blast.get('layers', 0)} layers and {blast.get('tenants', 0)} tenants."
+    reached = [_many(blast.get(f"{what}s", 0), what) for what in ("agent", "layer", "tenant")]
+    yield f"Once live it reaches {reached[0]}, {reached[1]} and {reached[2]}."
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _starting(request: HttpRequest, promotion: Promotion) -> Iterator[object]:

@@ -8,6 +8,7 @@ from apps.promotions.models import Decision, DecisionKind, Promotion, State
 
 
 class PromotionFilter(filters.FilterSet):
+    layer = filters.UUIDFilter("layer_id")
     state = filters.MultipleChoiceFilter(choices=State.choices)
     pack = filters.CharFilter(field_name="layer__pack__slug")
     scope = filters.CharFilter(field_name="layer__scope")
@@ -21,6 +22,8 @@ class PromotionFilter(filters.FilterSet):
 
 
 class DecisionFilter(filters.FilterSet):
+    layer = filters.UUIDFilter("layer_id")
+    promotion = filters.UUIDFilter("promotion_id")
     decision = filters.ChoiceFilter(choices=DecisionKind.choices)
     pack = filters.CharFilter(field_name="layer__pack__slug")
     scope = filters.CharFilter(field_name="scope_id")

@@ -10,7 +10,10 @@ from django.utils import timezone
 
 from apps.audit.services import record
 from apps.core.context import ActionContext
+from apps.packs.blast import layer_key
 from apps.packs.chains import violations_of
+from apps.packs.domain.scopes import Scope
+from apps.packs.domain.values import VersionRef
 from apps.packs.selectors import Reach, blast_radius_of
 from apps.promotions.domain import approvals as rules
 from apps.promotions.domain.evidence import Arm
@@ -37,13 +40,14 @@ FIELDS = ["state", "forced", "risk_level", "risk_reasons", "thresholds", "verdic
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """All that is true of a promotion now."""
+    """All that is true of a promotion now. `invalid`: the versions below that it makes invalid."""
 
     sides: Sides
     thresholds: Thresholds
     binding: str
     risk: Risk
     reach: Reach
+    invalid: tuple[VersionRef, ...]
     authors: frozenset[UUID]
     sole_manager_is_author: bool
     demand: rules.Demand
@@ -56,9 +60,10 @@ def assess_now(ctx: ActionContext, promotion: Promotion, *, now: datetime | None
     sides = Sides.of(promotion)
     thresholds = sides.thresholds
     reach = blast_radius_of(ctx, promotion.layer, promotion.challenger)
-    invalid = sorted({f"{entry['key']}" for entry in reach.as_json()["invalid"] if entry["kind"] == "layer"})
-    broken = violations_of(promotion.layer, promotion.challenger.content) if promotion.challenger else []
-    risk = _risk(promotion, sides, suspends=bool(invalid) and promotion.invalid == Invalid.SUSPEND)
+    below, broken = _offenders(promotion, reach)
+    if promotion.challenger is not None:
+        broken = [*(found.detail for found in violations_of(promotion.layer, promotion.challenger.content)), *broken]
+    risk = _risk(promotion, sides, suspends=bool(below) and promotion.invalid == Invalid.SUSPEND)
     authors = authors_of(promotion)
     alone = every_manager_is_author(promotion, authors)
     demand = demand_of(promotion, level=risk.level)
@@ -71,8 +76,18 @@ def assess_now(ctx: ActionContext, promotion: Promotion, *, now: datetime | None
         now=now or timezone.now(),
         sole_manager_is_author=alone,
     )
-    verdict = _verdict(promotion, sides, thresholds, invalid, [found.detail for found in broken], status)
-    return Assessment(sides, thresholds, binding, risk, reach, authors, alone, demand, status, verdict)
+    names = sorted(layer_key(version.pack, str(version.scope)) for version in below)
+    verdict = _verdict(promotion, sides, thresholds, names, broken, status)
+    return Assessment(sides, thresholds, binding, risk, reach, below, authors, alone, demand, status, verdict)
+
+
+def _offenders(promotion: Promotion, reach: Reach) -> tuple[tuple[VersionRef, ...], list[str]]:
+    """The versions below that the change makes invalid, which wait or are suspended; and, a sentence each, those above, which it must not
+    touch: they are others' too."""
+    here = Scope.parse(promotion.layer.scope).type
+    found = {version: why for version, why in reach.offenders().items() if version.version_id != str(promotion.challenger_id)}
+    below = tuple(version for version in found if version.scope.type >= here)
+    return below, [f"{version} stands above and would be left out: {why}" for version, why in found.items() if version.scope.type < here]
 
 
 def _risk(promotion: Promotion, sides: Sides, *, suspends: bool) -> Risk:

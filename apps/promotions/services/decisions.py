@@ -12,6 +12,8 @@ from apps.audit.services import record
 from apps.core.context import ActionContext
 from apps.core.events import publish_on_commit, subscribe
 from apps.core.jobs import enqueue_on_commit
+from apps.identity.selectors import platform_id
+from apps.packs.domain.values import VersionRef
 from apps.packs.models import Layer, PackVersion
 from apps.packs.services.layers import suspend_layer
 from apps.packs.services.versions import archive
@@ -80,10 +82,12 @@ def close(ctx: ActionContext, promotion: Promotion, event: Event, *, archived_re
     record(ctx, f"promotion.{promotion.state}", promotion, data={"layer": str(promotion.layer_id)}, reason=reason)
 
 
-def suspend_invalid(ctx: ActionContext, version_ids: Iterable[str], *, because: Layer, reason: str) -> list[Decision]:
+def suspend_invalid(ctx: ActionContext, versions: Iterable[VersionRef], *, because: Layer, reason: str) -> list[Decision]:
     """Suspends the layers whose champions the change makes invalid, each with its own decision, in the same transaction."""
     made = []
-    broken = Layer.objects.filter(champion_id__in=[UUID(version) for version in version_ids]).exclude(pk=because.pk)
+    broken = Layer.objects.filter(champion_id__in=[UUID(version.version_id) for version in versions]).exclude(pk=because.pk)
+    if because.tenant_id != platform_id():
+        broken = broken.filter(tenant_id=because.tenant_id)
     for layer in broken.select_related("pack", "tenant", "champion").select_for_update(of=("self",)).order_by("id"):
         why = f"{reason} It breaks what {because} now demands."
         decision = decide(ctx, layer, DecisionKind.SUSPEND, champion=layer.champion, challenger=None, reason=why.strip())

@@ -11,11 +11,11 @@ from apps.core.access import Action
 from apps.core.context import ActionContext
 from apps.core.errors import problem
 from apps.identity.permissions import require
-from apps.packs.chains import violations_of
+from apps.packs.chains import Pictures, violations_of
 from apps.packs.models import Layer, PackVersion, VersionStatus
 from apps.packs.selectors import champion_of
 from apps.packs.services.layers import locked_layer, set_champion
-from apps.packs.services.versions import refuse_violations
+from apps.packs.services.versions import refuse_preset, refuse_violations
 from apps.promotions.domain.rollback import choose
 from apps.promotions.domain.transitions import TERMINAL, Event, State, next_state
 from apps.promotions.models import Decision, DecisionKind, Invalid, Promotion
@@ -93,7 +93,7 @@ def _go(ctx: ActionContext, promotion: Promotion, found: Assessment, reason: str
     layer, old, new = promotion.layer, promotion.layer.champion, promotion.challenger
     kind = DecisionKind.RETIRE if promotion.retire else DecisionKind.FORCE if promotion.forced else DecisionKind.PROMOTE
     if promotion.invalid == Invalid.SUSPEND:
-        suspend_invalid(ctx, found.reach.invalid_version_ids(), because=layer, reason=reason or promotion.reason)
+        suspend_invalid(ctx, found.invalid, because=layer, reason=reason or promotion.reason)
     set_champion(ctx, layer, new, archived_reason="retired" if promotion.retire else "replaced")
     promotion.state = next_state(next_state(promotion.state, Event.START), Event.COMPLETE).value
     promotion.closed_at = timezone.now()
@@ -108,16 +108,18 @@ def rollback_layer(*, ctx: ActionContext, layer_id: UUID, to_version: UUID | Non
     Raises Problem `not_found`, `permission_denied`, `not_a_former_champion`, `quarantined`, `hard_rule`.
     """
     with ctx.transaction():
-        seen: Layer = Layer.objects.visible(ctx, pk=layer_id)
+        seen: Layer = Layer.objects.select_related("pack").visible(ctx, pk=layer_id)
         require(ctx, Action.ROLL_BACK, tenant_id=seen.tenant_id, team_id=seen.team_id)
+        refuse_preset(seen.pack, seen.scope_type)
         layer = locked_layer(seen.pk)
         current = champion_of(layer)
         chosen = choose(history_of(layer, _broken_today(layer)), current.pk if current else None, to_version)
         version = layer.versions.select_for_update().get(pk=chosen)
         old = layer.champion
         set_champion(ctx, layer, version, archived_reason="rolled_back")
-        decision = decide(ctx, layer, DecisionKind.ROLLBACK, champion=old, challenger=version, reason=reason)
-        if old is not None:
+        # A suspension that is lifted takes nothing back: what was live before is nothing.
+        decision = decide(ctx, layer, DecisionKind.ROLLBACK, champion=current, challenger=version, reason=reason)
+        if old is not None and old != version:
             _mark_rolled_back(ctx, layer, old)
         after_champion_moved(ctx, layer, decision)
         return decision
@@ -126,9 +128,10 @@ def rollback_layer(*, ctx: ActionContext, layer_id: UUID, to_version: UUID | Non
 def _broken_today(layer: Layer) -> dict[UUID, tuple[str, ...]]:
     """What each version that was live would break of today's constraints."""
     broken = {}
+    pictures = Pictures.of(layer.tenant_id)
     for version in layer.versions.exclude(status=VersionStatus.DRAFT):
         if version.was_live:
-            broken[version.pk] = tuple(found.detail for found in violations_of(layer, version.content))
+            broken[version.pk] = tuple(found.detail for found in violations_of(layer, version.content, pictures))
     return broken
 
 
@@ -143,7 +146,7 @@ def _mark_rolled_back(ctx: ActionContext, layer: Layer, version: PackVersion) ->
 def bootstrap(*, ctx: ActionContext, version_id: UUID) -> Decision:
     """Puts the first version of a layer live without the gate: seeds and imports, by the system or who may force.
 
-    Raises Problem `wrong_state` where the layer has had a champion.
+    Raises Problem `wrong_state` where the layer has had a champion, or the version is no draft (any more).
     """
     with ctx.transaction():
         version: PackVersion = PackVersion.objects.visible(ctx, pk=version_id)
@@ -151,8 +154,11 @@ def bootstrap(*, ctx: ActionContext, version_id: UUID) -> Decision:
         layer = locked_layer(version.layer_id)
         if layer.champion is not None or Decision.objects.filter(layer=layer).exists():
             raise problem("wrong_state", "Only the first version of a layer is put live without the gate; request its promotion.")
+        version = PackVersion.objects.select_for_update().get(pk=version.pk)
+        if version.status != VersionStatus.DRAFT:
+            raise problem("wrong_state", f"Version {version.number} is {version.status}; a draft is put live without the gate, and nothing else.")
         refuse_violations(layer, version.content)
-        set_champion(ctx, layer, PackVersion.objects.select_for_update().get(pk=version.pk), archived_reason="replaced")
+        set_champion(ctx, layer, version, archived_reason="replaced")
         decision = decide(ctx, layer, DecisionKind.PROMOTE, champion=None, challenger=version, reason="bootstrap")
         after_champion_moved(ctx, layer, decision)
         return decision

@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef
 from apps.audit.services import record
 from apps.core.access import Action
 from apps.core.context import ActionContext
-from apps.core.errors import problem
+from apps.core.errors import Problem, problem
 from apps.evals.models import EvalCase, EvalSet, Split
 from apps.evals.services.runs import ensure_paired_runs
 from apps.identity.permissions import require
@@ -19,7 +19,7 @@ from apps.packs.domain.diff import three_way
 from apps.packs.models import Layer, PackKind, PackVersion, VersionStatus
 from apps.packs.selectors import champion_of
 from apps.packs.services.layers import mark_challenger
-from apps.packs.services.versions import refuse_violations
+from apps.packs.services.versions import refuse_preset, refuse_violations
 from apps.promotions.domain.transitions import TERMINAL, Event, next_state
 from apps.promotions.models import OPEN_STATES, Aim, Invalid, Promotion
 from apps.promotions.selectors import promotion_rows
@@ -27,6 +27,7 @@ from apps.promotions.services.assessment import reassess
 from apps.promotions.services.decisions import close
 
 MAX_REASON = 10_000
+UNSERVABLE = ("constraint_violation", "locked_section", "no_valid_pack", "no_champion")
 
 
 def request_promotion(
@@ -52,6 +53,7 @@ def request_promotion(
         version = PackVersion.objects.visible(ctx, pk=version_id) if version_id else None
         layer = _layer(ctx, version.layer_id if version else layer_id)
         require(ctx, Action.REQUEST_PROMOTION, tenant_id=layer.tenant_id, team_id=layer.team_id)
+        refuse_preset(layer.pack, layer.scope_type)
         _check(ctx, layer, aim, plan, invalid, reason)
         promotion = Promotion(
             tenant_id=layer.tenant_id,
@@ -123,7 +125,8 @@ def _challenger(layer: Layer, version: PackVersion) -> PackVersion:
 
 
 def collect(ctx: ActionContext, promotion: Promotion) -> None:
-    """Sees to it that both arms are being evaluated on the pack's eval sets: the tenant's own or, where it has none, the shared ones."""
+    """Sees to it that both arms are being evaluated on the pack's eval sets: the tenant's own or, where it has none, the shared ones. A
+    challenger that cannot be served (any more) is not: the verdict says why."""
     if promotion.aim == Aim.POLICY and promotion.layer.pack.kind == PackKind.POLICY:
         return
     layer = promotion.layer
@@ -131,7 +134,12 @@ def collect(ctx: ActionContext, promotion: Promotion) -> None:
     sets = EvalSet.objects.filter(Exists(cases), pack=layer.pack)
     own = list(sets.filter(tenant_id=layer.tenant_id).order_by("id")) or list(sets.filter(tenant_id=platform_id()).order_by("id"))
     for eval_set in own:
-        ensure_paired_runs(ctx=ctx, layer=layer, champion=champion_of(layer), challenger=promotion.challenger, eval_set=eval_set)
+        try:
+            ensure_paired_runs(ctx=ctx, layer=layer, champion=champion_of(layer), challenger=promotion.challenger, eval_set=eval_set)
+        except Problem as error:
+            if error.code not in UNSERVABLE:
+                raise
+            return
 
 
 def locked_promotion(ctx: ActionContext, promotion_id: UUID) -> Promotion:

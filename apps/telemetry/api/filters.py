@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import django_filters as filters
+from django_filters import rest_framework as filters
 from django.db.models import QuerySet
 
 from apps.identity.models import Agent
