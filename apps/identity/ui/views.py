@@ -32,7 +32,7 @@ def choose_tenant_view(request: HttpRequest) -> HttpResponse:
     return redirect("admin:index")
 
 
-class OwnPasswordForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]
+class OwnPasswordForm(AdminOwnPasswordChangeForm):
     """The old password is asked for; the new one is set by the service."""
 
     def __init__(self, user: Any, *args: Any, ctx: ActionContext, **kwargs: Any) -> None:

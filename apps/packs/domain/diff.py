@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher, unified_diff
-from typing import Any, Literal
+from difflib import SequenceMatcher
+from typing import Any, Final, Literal
 
 from apps.core.domain.canonical import copy_json, pointer
 
 _ABSENT: Any = object()
+# Pairs of lines, or of a list's entries, that are compared; more of them take seconds.
+MAX_COMPARED: Final = 1_000_000
 # Texts that would read as something else: empty, blank at an end, or like a number, a word of JSON, a bracket or a mark.
 _AMBIGUOUS = re.compile(r"^$|^\s|\s$|^(?:null|true|false|-?\d+)$|^[\[{\"|-]")
 Op = Literal["add", "remove", "replace"]
@@ -68,8 +70,44 @@ def readable(content: Any) -> str:
 
 def unified(a: Any, b: Any, *, before: str = "before", after: str = "after") -> str:
     """The unified difference of both readable texts; "" when they are equal."""
-    lines = unified_diff(readable(a).splitlines(), readable(b).splitlines(), before, after, lineterm="")
+    left, right = readable(a).splitlines(), readable(b).splitlines()
+    matcher = SequenceMatcher(None, [], [])
+    # Its grouping of what is changed, with three lines around, of operations that we bound.
+    matcher.opcodes = _operations(left, right)  # type: ignore[attr-defined]
+    groups = list(matcher.get_grouped_opcodes(3)) if left != right else []
+    lines = [f"--- {before}", f"+++ {after}"] if groups else []
+    for group in groups:
+        lines.append(f"@@ -{_range(group[0][1], group[-1][2])} +{_range(group[0][3], group[-1][4])} @@")
+        for op, start, stop, first, last in group:
+            if op == "equal":
+                lines += [f" {line}" for line in left[start:stop]]
+            else:
+                lines += [*(f"-{line}" for line in left[start:stop]), *(f"+{line}" for line in right[first:last])]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _range(start: int, stop: int) -> str:
+    """Lines as a unified difference numbers them: from 1, and the line before where there are none."""
+    count = stop - start
+    return str(start + 1) if count == 1 else f"{start if count == 0 else start + 1},{count}"
+
+
+def _operations(a: Sequence[str], b: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
+    """What turns `a` into `b`, as `SequenceMatcher.get_opcodes` says it. Between their equal beginning and end its cost grows with the product
+    of the lengths, so two that are large and different throughout are told as one replaced by the other."""
+    shorter = min(len(a), len(b))
+    head = next((place for place in range(shorter) if a[place] != b[place]), shorter)
+    tail = next((place for place in range(shorter - head) if a[-1 - place] != b[-1 - place]), shorter - head)
+    left, right = a[head : len(a) - tail], b[head : len(b) - tail]
+    found = [("equal", 0, head, 0, head)] if head else []
+    if len(left) * len(right) > MAX_COMPARED:
+        found.append(("replace", head, head + len(left), head, head + len(right)))
+    else:
+        opcodes = SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+        found += [(op, start + head, stop + head, first + head, last + head) for op, start, stop, first, last in opcodes]
+    if tail:
+        found.append(("equal", len(a) - tail, len(a), len(b) - tail, len(b)))
+    return found
 
 
 def three_way(base: Mapping[str, Any], mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +150,7 @@ def _compare(a: Any, b: Any, at: tuple[str | int, ...]) -> Iterator[Change]:
 def _compare_lists(a: list[Any], b: list[Any], at: tuple[str | int, ...]) -> Iterator[Change]:
     left, right = ([json.dumps(item, sort_keys=True) for item in items] for items in (a, b))
     # From the end, so that the places of what is still to come stay as they are in `a`.
-    for op, start, stop, first, last in reversed(SequenceMatcher(None, left, right, autojunk=False).get_opcodes()):
+    for op, start, stop, first, last in reversed(_operations(left, right)):
         if op == "equal":
             continue
         both = min(stop - start, last - first)

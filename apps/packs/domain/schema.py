@@ -57,6 +57,10 @@ def _stages(stages: list[int]) -> list[int]:
     return stages
 
 
+# Every constraint is held to every section of a chain, whenever it is folded: what one version adds to that has a bound.
+MAX_SECTIONS: Final = 1000
+MAX_CONSTRAINTS: Final = 200
+
 Order = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 Text = Annotated[str, StringConstraints(max_length=1_000_000)]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -242,7 +246,7 @@ class Model(Block):
 class PolicyContent(Block):
     """What a policy pack says to every pack that is resolved at or below its scope."""
 
-    constraints: list[Constraint] | None = None
+    constraints: list[Constraint] | None = Field(None, max_length=MAX_CONSTRAINTS)
     tools: Tools | None = None
     autonomy: Autonomy | None = None
     limits: Limits | None = None
@@ -252,7 +256,7 @@ class PolicyContent(Block):
 class DomainContent(PolicyContent):
     """What a pack says at one scope."""
 
-    sections: dict[SectionName, Section] | None = None
+    sections: dict[SectionName, Section] | None = Field(None, max_length=MAX_SECTIONS)
     prompts: list[Any] | None = Field(None, max_length=0, description="Not available yet: empty.")
     personality: Personality | None = None
     rubric: list[RubricCheck] | None = None

@@ -143,8 +143,11 @@ def collect(ctx: ActionContext, promotion: Promotion) -> None:
 
 
 def locked_promotion(ctx: ActionContext, promotion_id: UUID) -> Promotion:
-    """The promotion, visible and its row held. Raises Problem `not_found`."""
-    found: Promotion = promotion_rows().select_for_update(of=("self",)).visible(ctx, pk=promotion_id)  # type: ignore[attr-defined]
+    """The promotion, visible and its row held, its layer's row before it: everyone locks in this order, so that nobody waits in a ring.
+    Raises Problem `not_found`."""
+    seen: Promotion = Promotion.objects.visible(ctx, pk=promotion_id)
+    Layer.objects.select_for_update().get(pk=seen.layer_id)
+    found: Promotion = promotion_rows().select_for_update(of=("self",)).get(pk=promotion_id)
     return found
 
 
