@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from django.http import HttpRequest, HttpResponse
 
-from apps.core.errors import Problem
+from apps.core.errors import Problem, problem
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -23,6 +23,11 @@ def problem_body(error: Problem, request_id: str) -> dict[str, Any]:
         "request_id": request_id,
         **error.extra,
     }
+
+
+def database_away() -> Problem:
+    """The database did not answer, or took the connection away: nothing was changed, and a repetition may well succeed."""
+    return problem("unavailable", "The database is not available just now; try again.", retry_after=1)
 
 
 def problem_response(error: Problem, request: HttpRequest) -> HttpResponse:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import structlog
 from django.contrib import messages
-from django.db import transaction
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import Resolver404, resolve
 from django.utils.module_loading import import_string
 
 from apps.core.errors import Problem, problem
-from apps.core.http import problem_response
+from apps.core.http import database_away, problem_response
 from apps.core.ids import new_id
 
 log = structlog.get_logger(__name__)
@@ -59,10 +59,17 @@ class HarnessMiddleware:
             response: HttpResponse = match.func(request, *match.args, **match.kwargs)
         except Problem as error:
             return problem_response(error, request)
+        except (OperationalError, InterfaceError):
+            log.exception("harness.database_away", path=request.path_info, request_id=request.request_id)  # type: ignore[attr-defined]
+            return problem_response(database_away(), request)
         except Exception:
             log.exception("harness.failed", path=request.path_info, request_id=request.request_id)  # type: ignore[attr-defined]
             return problem_response(problem("error", "The request failed; its request_id is in our log."), request)
         return response
+
+
+class _Undone(Exception):  # noqa: N818 -- nothing went wrong
+    """Takes the transaction of a request back while its response stands."""
 
 
 class AdminContextMiddleware:
@@ -77,16 +84,20 @@ class AdminContextMiddleware:
             return self.get_response(request)
         ctx = self.context_for(request)
         request.ctx = ctx  # type: ignore[attr-defined]
-        with ctx.transaction():
-            response = self.get_response(request)
-            if response.status_code >= 500:
-                transaction.set_rollback(True)
+        try:
+            with ctx.transaction():
+                response = self.get_response(request)
+                if response.status_code >= 500 or getattr(request, "refused", False):
+                    raise _Undone
+        except _Undone:
+            pass
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """A refusal in the admin is a sentence on the page one came from."""
+        """A refusal in the admin is a sentence on the page one came from, and changes nothing."""
         if not isinstance(exception, Problem) or not request.path_info.startswith("/admin/"):
             return None
+        request.refused = True  # type: ignore[attr-defined]
         messages.error(request, exception.detail)
         for found in exception.errors[:10]:
             messages.error(request, f"{found.pointer}: {found.detail}" if found.pointer else found.detail)

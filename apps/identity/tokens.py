@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
@@ -148,6 +149,15 @@ def _user_principal(token: ApiToken, now: datetime) -> Principal:
     )
 
 
+# One statement however many were used. Another process that is just writing the same token knows it as well; nobody waits for anybody.
+LAST_USED = """
+UPDATE {table} SET last_used_at = used.at FROM (
+    SELECT token.id, sent.at FROM {table} token JOIN unnest(%s::uuid[], %s::timestamptz[]) AS sent (id, at) USING (id)
+    ORDER BY token.id FOR UPDATE OF token SKIP LOCKED
+) used WHERE {table}.id = used.id
+"""
+
+
 def flush_last_used() -> None:
     """Writes when tokens were last used, at most once a minute."""
     global _flushed
@@ -155,6 +165,8 @@ def flush_last_used() -> None:
         _flushed = time.monotonic()
         pending = dict(_used)
         _used.clear()
-    for token_id, (kind, used_at) in pending.items():
-        model = AgentToken if kind == "agent" else ApiToken
-        model.objects.filter(pk=token_id).update(last_used_at=used_at)
+    for kind, model in (("agent", AgentToken), ("user", ApiToken)):
+        used = {token_id: used_at for token_id, (held_by, used_at) in pending.items() if held_by == kind}
+        if used:
+            with connection.cursor() as cursor:
+                cursor.execute(LAST_USED.format(table=model._meta.db_table), [list(used), list(used.values())])

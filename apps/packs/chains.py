@@ -116,9 +116,9 @@ def violations_of(layer: Layer, content: dict[str, object], pictures: Pictures |
     return list(found.values())
 
 
-def ancestor_digests(layer: Layer) -> dict[str, str | None]:
+def ancestor_digests(layer: Layer, pictures: Pictures | None = None) -> dict[str, str | None]:
     """The digests of all champions at or above the layer, the layer's own included, by `pack@scope`: what an approval is bound to."""
-    pictures = Pictures.of(layer.tenant_id)
+    pictures = pictures or Pictures.of(layer.tenant_id)
     found: dict[str, str | None] = {
         f"{ref.pack}@{ref.scope}": ref.digest for scopes in prefixes(layer) for ref in ancestors(layer, scopes, pictures)
     }

@@ -12,6 +12,9 @@ from datetime import datetime
 from threading import Lock
 from typing import Any, Literal
 from uuid import UUID
+from weakref import WeakValueDictionary
+
+from django.db.models import Func, IntegerField
 
 from apps.core.cache import GenerationCache
 from apps.core.context import Topic
@@ -21,11 +24,11 @@ from apps.packs.domain.values import VersionRef
 from apps.packs.models import Layer, Pack, PackVersion, PointerChange, Subscription
 
 MAX_TENANTS = 20_000
-MAX_VERSIONS = 4_000
+MAX_VERSION_BYTES = 32 * 1024 * 1024
+SIZE = Func("canonical", function="octet_length", output_field=IntegerField())
 
-
-# A version's number, digest and content.
-Stored = tuple[int, str, dict[str, Any]]
+# A version's number, digest, content, and the bytes of its canonical form.
+Stored = tuple[int, str, dict[str, Any], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,15 @@ class Pointers:
     pinned: dict[UUID, str] = field(default_factory=dict)
     # Scopes of users that have a layer of their own.
     users: set[str] = field(default_factory=set)
-    # Answers of resolve, dropped together with the pointers they were made of.
-    answers: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    # Answers of resolve, dropped together with the pointers they were made of; the memory of folded packs decides how long they live.
+    answers: WeakValueDictionary[tuple[Any, ...], Any] = field(default_factory=WeakValueDictionary)
 
 
 _pointers: GenerationCache[UUID, Pointers] = GenerationCache(
     Topic.PACKS, Topic.TOKENS, tenant_of=lambda tenant_id, _: tenant_id, limit=MAX_TENANTS, root=platform_id()
 )
 _versions: OrderedDict[UUID, Stored] = OrderedDict()
+_version_bytes = 0
 _lock = Lock()
 
 
@@ -166,18 +170,27 @@ def references(entries: Sequence[Entry]) -> tuple[VersionRef, ...]:
     if missing:
         loaded = stored_versions(missing)
         found |= loaded
-        with _lock:
-            _versions.update(loaded)
-            while len(_versions) > MAX_VERSIONS:
-                _versions.popitem(last=False)
+        _keep(loaded)
     return tuple(reference(entry, found[entry[3]]) for entry in entries)
+
+
+def _keep(loaded: Mapping[UUID, Stored]) -> None:
+    """In memory, the oldest making room."""
+    global _version_bytes
+    with _lock:
+        for version, stored in loaded.items():
+            if version not in _versions:
+                _versions[version] = stored
+                _version_bytes += stored[3]
+        while _version_bytes > MAX_VERSION_BYTES:
+            _version_bytes -= _versions.popitem(last=False)[1][3]
 
 
 def reference(entry: Entry, stored: Stored | None) -> VersionRef:
     scope, slug, kind, version = entry
     if stored is None:
         raise LookupError(f"version {version} is live and not there")
-    number, digest, content = stored
+    number, digest, content, _ = stored
     return VersionRef(scope, slug, kind, number, str(version), digest, content)
 
 
@@ -185,8 +198,8 @@ def stored_versions(ids: Sequence[UUID]) -> dict[UUID, Stored]:
     """Number, digest and content of versions, by one query for each thousand."""
     found: dict[UUID, Stored] = {}
     for start in range(0, len(ids), 1000):
-        rows = PackVersion.objects.filter(pk__in=ids[start : start + 1000]).values_list("pk", "number", "digest", "content")
-        found.update({pk: (number, digest, content) for pk, number, digest, content in rows})
+        rows = PackVersion.objects.filter(pk__in=ids[start : start + 1000]).annotate(size=SIZE)
+        found.update({pk: (number, *rest) for pk, number, *rest in rows.values_list("pk", "number", "digest", "content", "size")})
     return found
 
 

@@ -1,7 +1,7 @@
 """Resolve: the effective pack of a harness, from memory when warm.
 
 Three memories, outermost first: a tenant's answers (by agent, pack and user), dropped with its pointers; the folded packs, by the tuple of
-(scope, pack, kind, version), which never go stale; and the versions.
+(scope, pack, kind, version), which never go stale; and the versions. The folded packs are bounded in bytes; answers only point at them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Body:
     etag: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Folded:
     """An effective pack and the bodies made of it. `bodies` is by (origins?, rendered?)."""
 

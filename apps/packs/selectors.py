@@ -9,9 +9,11 @@ from typing import Any
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from apps.core.access import Action
 from apps.core.context import ActionContext
 from apps.core.errors import problem
 from apps.identity.models import Agent, Team, Tenant
+from apps.identity.permissions import require
 from apps.identity.selectors import platform_id
 from apps.packs.blast import blast_targets, layer_key
 from apps.packs.chains import Pictures, prefix_chain
@@ -60,8 +62,9 @@ def effective_for(
     user: str | None = None,
     as_of: str | datetime | None = None,
 ) -> EffectivePack:
-    """The effective pack of the context's tenant at an agent, team or user. Raises Problem `not_found`, `invalid`, `no_champion`,
-    `no_valid_pack`."""
+    """The effective pack of the context's tenant at an agent, team or user, for people. Raises Problem `permission_denied`, `not_found`,
+    `invalid`, `no_champion`, `no_valid_pack`."""
+    require(ctx, Action.VIEW, tenant_id=ctx.tenant_id)
     here = Tenant.objects.get(pk=ctx.tenant_id)
     if tenant is not None and tenant != here.slug:
         raise problem("not_found", f"There is no tenant '{tenant[:63]}' here.")

@@ -6,16 +6,17 @@ from dataclasses import asdict
 
 from apps.core.errors import Problem
 from apps.evals.selectors.evidence import CaseEvidence, Evaluation, paired_evidence
+from apps.packs.chains import Pictures
 from apps.packs.selectors import champion_of
 from apps.promotions.domain.evidence import Batch, Evidence, Measured, PairedCase
 from apps.promotions.models import Promotion
 
 
-def evidence_of(promotion: Promotion) -> Evidence:
+def evidence_of(promotion: Promotion, pictures: Pictures | None = None) -> Evidence:
     """All evaluations of the two arms; which of them count is the gate's question. None while the challenger cannot be served at all."""
     layer = promotion.layer
     try:
-        found = paired_evidence(layer=layer, champion=champion_of(layer), challenger=promotion.challenger)
+        found = paired_evidence(layer=layer, champion=champion_of(layer), challenger=promotion.challenger, pictures=pictures)
     except Problem:
         return Evidence()
     return Evidence([_batch(evaluation) for evaluation in found.evaluations if not evaluation.failed])

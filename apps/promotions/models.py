@@ -79,7 +79,9 @@ class Promotion(TenantOwned):
         ordering = ["-created_at"]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=State.values), name="promotions_promotion_state"),
-            models.CheckConstraint(condition=Q(retire=True, challenger__isnull=True) | Q(retire=False, challenger__isnull=False), name="promotions_promotion_subject"),
+            models.CheckConstraint(
+                condition=Q(retire=True, challenger__isnull=True) | Q(retire=False, challenger__isnull=False), name="promotions_promotion_subject"
+            ),
             models.UniqueConstraint(fields=["challenger"], condition=Q(state__in=OPEN_STATES), name="promotions_promotion_one_open"),
         ]
         indexes = [models.Index(fields=["tenant", "state", "-created_at"], name="promotions_by_state")]

@@ -13,7 +13,7 @@ from django.utils import timezone
 from apps.core.context import ActionContext
 from apps.evals.selectors.prefix import prefix_or_none
 from apps.identity.models import Membership
-from apps.packs.chains import ancestor_digests, prefix_entries
+from apps.packs.chains import Pictures, ancestor_digests, prefix_entries
 from apps.packs.domain.content import prompt_tokens
 from apps.packs.domain.fold import fold
 from apps.packs.models import Layer, PackKind, PackVersion
@@ -50,12 +50,12 @@ class Side:
     content: Mapping[str, Any]
 
 
-def side_of(layer: Layer, version: PackVersion | None) -> Side | None:
+def side_of(layer: Layer, version: PackVersion | None, pictures: Pictures | None = None) -> Side | None:
     """The chain cut after the layer with `version` in its place; None where nothing is live or valid there."""
     if layer.pack.kind == PackKind.POLICY:
-        effective = fold(references(prefix_entries(layer, version)))
+        effective = fold(references(prefix_entries(layer, version, pictures)))
         return Side(Arm(effective.digest, prompt_tokens(effective.content)), effective.content)
-    prefix = prefix_or_none(layer, version)
+    prefix = prefix_or_none(layer, version, pictures)
     return Side(Arm(prefix.digest, prefix.prompt_tokens), prefix.content) if prefix else None
 
 
@@ -67,9 +67,10 @@ class Sides:
     challenger: Side | None
 
     @classmethod
-    def of(cls, promotion: Promotion) -> Sides:
+    def of(cls, promotion: Promotion, pictures: Pictures | None = None) -> Sides:
         layer = promotion.layer
-        return cls(side_of(layer, champion_of(layer)), side_of(layer, promotion.challenger))
+        pictures = pictures or Pictures.of(layer.tenant_id)
+        return cls(side_of(layer, champion_of(layer), pictures), side_of(layer, promotion.challenger, pictures))
 
     @property
     def thresholds(self) -> Thresholds:
@@ -78,10 +79,10 @@ class Sides:
         return strictest(*blocks)
 
 
-def binding_of(promotion: Promotion, thresholds: Thresholds) -> str:
+def binding_of(promotion: Promotion, thresholds: Thresholds, pictures: Pictures | None = None) -> str:
     """What approvals are bound to now."""
     challenger = promotion.challenger.digest if promotion.challenger else None
-    return rules.binding(challenger, ancestor_digests(promotion.layer), digest(thresholds))
+    return rules.binding(challenger, ancestor_digests(promotion.layer, pictures), digest(thresholds))
 
 
 def authors_of(promotion: Promotion) -> frozenset[UUID]:

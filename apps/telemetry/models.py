@@ -156,7 +156,7 @@ class RunScore(models.Model):
     TEAM_PATH = "team_id"
 
     class Meta:
-        ordering = ["-row"]
+        ordering = ["-pk"]
         verbose_name = "score"
 
     def __str__(self) -> str:

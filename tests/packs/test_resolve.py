@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from apps.core.generations import watcher
 from apps.identity.models import Agent, Tenant
-from apps.packs.models import Layer
+from apps.packs import pointers
+from apps.packs import resolve as resolving
+from apps.packs.models import Layer, Pack
 from tests import factories as make
 
 
@@ -140,3 +143,30 @@ def test_a_pin_holds_against_a_new_shared_champion(client: Client, acme: Tenant,
     make.subscription(acme, pack, pinned=first)
     make.champion(make.platform(), "hr-ops-pack", "domain:hr-ops", make.content("Second."))
     assert ask(client, make.agent_token(helpdesk), pack="hr-ops-pack")["content"]["sections"]["role"]["text"] == "First."
+
+
+@pytest.mark.parametrize("user", ["a b", "x\ny", "\u202e", "u/../v", "é" * 200])
+def test_a_user_without_a_layer_gets_what_everyone_gets_cold_and_warm(client: Client, acme: Tenant, helpdesk: Agent, user: str) -> None:
+    make.own_pack(acme, "desk")
+    make.champion(acme, "desk", "tenant:acme")
+    headers = make.bearer(make.agent_token(helpdesk))
+    answers = [client.get("/api/v1/resolve", query, headers=headers) for query in ({"pack": "desk", "user": user}, {"pack": "desk"}) * 2]
+    assert [answer.status_code for answer in answers] == [200] * 4 and len({answer.content for answer in answers}) == 1
+
+
+def test_what_is_forgotten_is_folded_again_and_nothing_else_keeps_it(
+    client: Client, acme: Tenant, helpdesk: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many packs are asked for, memory holds no more than its bound (here: the last one)."""
+    monkeypatch.setattr(resolving, "MAX_FOLDED_BYTES", 1)
+    monkeypatch.setattr(pointers, "MAX_VERSION_BYTES", 1)
+    headers = make.bearer(make.agent_token(helpdesk))
+    for slug in ("one", "two", "three") * 2:
+        if not Pack.objects.filter(slug=slug).exists():
+            make.own_pack(acme, slug)
+            make.champion(acme, slug, "tenant:acme", make.content(f"Text of {slug}."))
+        answer = client.get(f"/api/v1/resolve?pack={slug}", headers=headers)
+        assert answer.json()["content"]["sections"]["role"]["text"] == f"Text of {slug}."
+        gc.collect()
+        assert len(resolving._folded) == 1 and len(pointers._versions) == 0
+        assert len(pointers.pointers_of(acme.pk).answers) == 1

@@ -19,6 +19,8 @@ from apps.promotions.services.requests import evaluate_promotion, request_promot
 from apps.promotions.tasks import reassess_below
 from tests import factories as make
 
+BINGO = {"sections": {"more": {"text": "Say bingo.", "order": 20, "file": "AGENTS", "mode": "append"}}}
+
 pytestmark = pytest.mark.django_db
 
 
@@ -47,14 +49,16 @@ def test_a_tenants_policy_never_suspends_what_the_shared_library_serves(acme: Te
     shared = make.own_pack(house, "shared-desk")
     make.subscription(acme, shared)
     make.champion(house, "shared-desk", "global", make.content("Be kind."))
-    below = make.champion(house, "shared-desk", "domain:hr-ops", {"sections": {"more": {"text": "Say bingo.", "order": 20, "file": "AGENTS", "mode": "append"}}})
+    below = make.champion(house, "shared-desk", "domain:hr-ops", BINGO)
     make.agent(acme, "helpdesk-1")
     make.own_pack(acme, "rules", kind="policy")
     draft = make.version(acme, "rules", "tenant:acme", forbidding("bingo"))
     admin = make.context(acme.pk, "tenant_admin")
     asked = request_promotion(ctx=admin, version_id=draft.pk, aim=Aim.POLICY, invalid=Invalid.SUSPEND)
     rule = next(rule for rule in asked.verdict["rules"] if rule["rule"] == "constraints_hold")
-    assert (asked.state, rule["outcome"], rule["hard"]) == ("blocked", "fail", True) and "shared-desk version 1 at domain:hr-ops" in rule["sentence"]
+    assert (asked.state, rule["outcome"], rule["hard"]) == ("blocked", "fail", True) and "shared-desk version 1 at domain:hr-ops" in rule[
+        "sentence"
+    ]
     with pytest.raises(Problem) as refused:
         start_promotion(ctx=admin, promotion_id=asked.pk, force=True, reason="I insist.")
     assert refused.value.code == "hard_rule"
@@ -68,7 +72,7 @@ def test_a_users_layer_below_a_team_counts_among_the_descendants(acme: Tenant) -
     make.agent(acme, "helpdesk-1", team=team)
     make.own_pack(acme, "desk")
     make.champion(acme, "desk", "tenant:acme", make.content("Be kind."))
-    own = make.champion(acme, "desk", "user:acme/u/7-é", {"sections": {"mine": {"text": "Say bingo.", "order": 5, "file": "USER", "mode": "append"}}})
+    own = make.champion(acme, "desk", "user:acme/u/7-é", BINGO)
     make.own_pack(acme, "rules", kind="policy")
     people = [make.context(acme.pk, "tenant_admin"), make.context(acme.pk, "tenant_admin")]
     draft = make.version(acme, "rules", "team:acme/support", forbidding("bingo"))
@@ -85,7 +89,7 @@ def test_a_layer_under_the_other_segment_counts_among_the_descendants() -> None:
     house = make.platform()
     make.own_pack(house, "shared-desk")
     make.champion(house, "shared-desk", "global", make.content("Be kind."))
-    make.champion(house, "shared-desk", "domain:hr-ops", {"sections": {"more": {"text": "Say bingo.", "order": 20, "file": "AGENTS", "mode": "append"}}})
+    make.champion(house, "shared-desk", "domain:hr-ops", BINGO)
     make.own_pack(house, "rules", kind="policy")
     draft = make.version(house, "rules", "segment:individual", forbidding("bingo"))
     asked = request_promotion(ctx=make.context(house.pk, "author"), version_id=draft.pk, aim=Aim.POLICY)
@@ -124,7 +128,9 @@ def test_lifting_a_suspension_by_rollback_takes_no_promotion_back(acme: Tenant) 
     put_live(acme, "rules", "tenant:acme", forbidding("lotto"), *people)
     back = rollback_layer(ctx=people[0], layer_id=first.layer_id)
     layer = Layer.objects.get(pk=first.layer_id)
-    assert (back.champion_version, back.challenger_version) == (None, first) and layer.suspended_by is None and layer.champion_id == first.pk
+    assert (
+        (back.champion_version, back.challenger_version) == (None, first) and layer.suspended_by is None and layer.champion_id == first.pk
+    )
     asked.refresh_from_db()
     assert asked.state == "promoted"
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from drf_standardized_errors.formatter import ExceptionFormatter
 from rest_framework import exceptions
 from rest_framework.response import Response
 
 from apps.core.errors import FieldError, Problem, problem
-from apps.core.http import PROBLEM_TYPE, problem_body, request_id_of
+from apps.core.http import PROBLEM_TYPE, database_away, problem_body, request_id_of
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     """DRF's EXCEPTION_HANDLER."""
     request = context["request"]
     found = as_problem(error, context)
+    if found is None and isinstance(error, (OperationalError, InterfaceError)):
+        log.exception("api.database_away", path=request.path, request_id=request_id_of(request), exc_info=error)
+        found = database_away()
     if found is None:
         log.exception("api.failed", path=request.path, request_id=request_id_of(request), exc_info=error)
         found = problem("error", "The request failed; its request_id is in our log.")

@@ -91,8 +91,8 @@ def refuse_nul(request: Request) -> None:
         raise problem("not_found", "There is no such resource.")
     for name, values in request.query_params.lists():
         if "\x00" in name or any("\x00" in value for value in values):
-            name = name.replace("\x00", "")
-            raise problem("invalid", f"The parameter '{name[:50]}' holds U+0000.", pointer=pointer(name[:50]))
+            shown = name.replace("\x00", "")[:50]
+            raise problem("invalid", f"The parameter '{shown}' holds U+0000.", pointer=pointer(shown))
 
 
 def unknown_route(request: HttpRequest) -> HttpResponse:

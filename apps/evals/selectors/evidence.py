@@ -13,6 +13,7 @@ from apps.evals.domain.checks import Check
 from apps.evals.domain.pairing import Answer, CaseOutcome, answer_of_detail, outcome
 from apps.evals.models import EvalResult, EvalRun, EvalRunState
 from apps.evals.selectors.prefix import Prefix, prefix_of, prefix_or_none
+from apps.packs.chains import Pictures
 from apps.packs.models import Layer, PackVersion
 
 # Older evaluations of the same version add nothing that these don't.
@@ -69,12 +70,14 @@ class PairedEvidence:
     evaluations: tuple[Evaluation, ...]
 
 
-def paired_evidence(*, layer: Layer, champion: PackVersion | None, challenger: PackVersion | None) -> PairedEvidence:
+def paired_evidence(
+    *, layer: Layer, champion: PackVersion | None, challenger: PackVersion | None, pictures: Pictures | None = None
+) -> PairedEvidence:
     """All there is on `challenger` (None: the layer's retirement) against `champion` (None: the baseline without the layer).
 
     Raises Problem like `prefix_of` when the challenger's own prefix can't be served.
     """
-    tested, base = prefix_of(layer, challenger), prefix_or_none(layer, champion)
+    tested, base = prefix_of(layer, challenger, pictures), prefix_or_none(layer, champion, pictures)
     runs = EvalRun.objects.filter(layer=layer, version=challenger)
     if challenger is None:
         # Unpaired runs without a version are baselines of others.

@@ -71,7 +71,7 @@ def readable(content: Any) -> str:
 def unified(a: Any, b: Any, *, before: str = "before", after: str = "after") -> str:
     """The unified difference of both readable texts; "" when they are equal."""
     left, right = readable(a).splitlines(), readable(b).splitlines()
-    matcher = SequenceMatcher(None, [], [])
+    matcher = SequenceMatcher[str](None, [], [])
     # Its grouping of what is changed, with three lines around, of operations that we bound.
     matcher.opcodes = _operations(left, right)  # type: ignore[attr-defined]
     groups = list(matcher.get_grouped_opcodes(3)) if left != right else []
@@ -103,7 +103,8 @@ def _operations(a: Sequence[str], b: Sequence[str]) -> list[tuple[str, int, int,
     if len(left) * len(right) > MAX_COMPARED:
         found.append(("replace", head, head + len(left), head, head + len(right)))
     else:
-        opcodes = SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+        # Past 200 entries its heuristic leaves out those that are everywhere; without it repetition alone costs seconds.
+        opcodes = SequenceMatcher(None, left, right).get_opcodes()
         found += [(op, start + head, stop + head, first + head, last + head) for op, start, stop, first, last in opcodes]
     if tail:
         found.append(("equal", len(a) - tail, len(a), len(b) - tail, len(b)))

@@ -31,7 +31,8 @@ def create_pack(
         require(ctx, Action.AUTHOR, tenant_id=ctx.tenant_id)
         for name, value, needed in (("slug", slug, True), ("domain", domain, kind == PackKind.DOMAIN)):
             if (value or needed) and not _SLUG.fullmatch(value):
-                raise problem("invalid", f"The {name} must be 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.", pointer=f"/{name}")
+                rule = "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit"
+                raise problem("invalid", f"The {name} must be {rule}.", pointer=f"/{name}")
         if kind not in PackKind.values:
             raise problem("invalid", "The kind is 'domain' or 'policy'.", pointer="/kind")
         if not title.strip():

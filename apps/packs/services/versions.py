@@ -82,7 +82,7 @@ def refuse_preset(pack: Pack, scope_type: str) -> None:
     if pack.slug == PRESETS_PACK and not ScopeType(scope_type).above_tenant:
         raise problem(
             "permission_denied",
-            "This layer follows the tenant's tier, or its agent's autonomy, and is changed with them. Write a policy pack of your own to restrict more.",
+            "This layer follows the tenant's tier, or its agent's autonomy, and is changed with them; to restrict more, write a policy pack.",
         )
 
 

@@ -11,6 +11,7 @@ from apps.core.access import Action
 from apps.core.context import ActionContext
 from apps.core.errors import problem
 from apps.identity.permissions import require
+from apps.packs.chains import Pictures
 from apps.promotions.domain import approvals as rules
 from apps.promotions.domain.transitions import Event
 from apps.promotions.models import Approval, DecisionKind, Promotion
@@ -29,7 +30,7 @@ def approve_promotion(*, ctx: ActionContext, promotion_id: UUID, comment: str = 
     """
     with ctx.transaction():
         promotion = _answerable(ctx, promotion_id, comment)
-        authors = authors_of(promotion)
+        authors, pictures = authors_of(promotion), Pictures.of(promotion.layer.tenant_id)
         given = rules.Approval(
             user_id=_person(ctx),
             roles=roles_here(ctx, promotion.layer),
@@ -41,7 +42,7 @@ def approve_promotion(*, ctx: ActionContext, promotion_id: UUID, comment: str = 
             given_approvals(promotion),
             approval=given,
             state=promotion.state,
-            current_binding=binding_of(promotion, Sides.of(promotion).thresholds),
+            current_binding=binding_of(promotion, Sides.of(promotion, pictures).thresholds, pictures),
             authors=authors,
             sole_manager_is_author=every_manager_is_author(promotion, authors),
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from django.utils import timezone
@@ -11,12 +10,12 @@ from django.utils import timezone
 from apps.audit.services import record
 from apps.core.context import ActionContext
 from apps.packs.blast import layer_key
-from apps.packs.chains import violations_of
+from apps.packs.chains import Pictures, violations_of
 from apps.packs.domain.scopes import Scope
 from apps.packs.domain.values import VersionRef
 from apps.packs.selectors import Reach, blast_radius_of
 from apps.promotions.domain import approvals as rules
-from apps.promotions.domain.evidence import Arm
+from apps.promotions.domain.evidence import Arm, Evidence
 from apps.promotions.domain.gate import gate
 from apps.promotions.domain.risk import Risk, RiskInput, assess
 from apps.promotions.domain.thresholds import Thresholds
@@ -55,29 +54,29 @@ class Assessment:
     verdict: Verdict
 
 
-def assess_now(ctx: ActionContext, promotion: Promotion, *, now: datetime | None = None) -> Assessment:
-    """Computes, changes nothing. Raises Problem when the challenger cannot be folded at all."""
-    sides = Sides.of(promotion)
+def assess_now(ctx: ActionContext, promotion: Promotion, pictures: Pictures) -> Assessment:
+    """Computes, changes nothing. `pictures`: what is live, read once, so that all of it is said of one state."""
+    sides = Sides.of(promotion, pictures)
     thresholds = sides.thresholds
     reach = blast_radius_of(ctx, promotion.layer, promotion.challenger)
     below, broken = _offenders(promotion, reach)
     if promotion.challenger is not None:
-        broken = [*(found.detail for found in violations_of(promotion.layer, promotion.challenger.content)), *broken]
+        broken = [*(found.detail for found in violations_of(promotion.layer, promotion.challenger.content, pictures)), *broken]
     risk = _risk(promotion, sides, suspends=bool(below) and promotion.invalid == Invalid.SUSPEND)
     authors = authors_of(promotion)
     alone = every_manager_is_author(promotion, authors)
     demand = demand_of(promotion, level=risk.level)
-    binding = binding_of(promotion, thresholds)
+    binding = binding_of(promotion, thresholds, pictures)
     status = rules.evaluate(
         demand,
         given_approvals(promotion),
         current_binding=binding,
         authors=authors,
-        now=now or timezone.now(),
+        now=timezone.now(),
         sole_manager_is_author=alone,
     )
     names = sorted(layer_key(version.pack, str(version.scope)) for version in below)
-    verdict = _verdict(promotion, sides, thresholds, names, broken, status)
+    verdict = _verdict(promotion, sides, evidence_of(promotion, pictures), thresholds, names, broken, status)
     return Assessment(sides, thresholds, binding, risk, reach, below, authors, alone, demand, status, verdict)
 
 
@@ -104,7 +103,13 @@ def _risk(promotion: Promotion, sides: Sides, *, suspends: bool) -> Risk:
 
 
 def _verdict(
-    promotion: Promotion, sides: Sides, thresholds: Thresholds, invalid: list[str], broken: list[str], status: rules.Status
+    promotion: Promotion,
+    sides: Sides,
+    evidence: Evidence,
+    thresholds: Thresholds,
+    invalid: list[str],
+    broken: list[str],
+    status: rules.Status,
 ) -> Verdict:
     challenger = sides.challenger
     if challenger is None:
@@ -114,7 +119,7 @@ def _verdict(
     return gate(
         arm,
         sides.champion.arm if sides.champion else None,
-        evidence_of(promotion),
+        evidence,
         thresholds,
         aim=promotion.aim,  # type: ignore[arg-type]
         invalid_descendants=invalid,
@@ -129,8 +134,9 @@ def reassess(ctx: ActionContext, promotion: Promotion) -> Assessment | None:
     if promotion.layer.champion_id != promotion.champion_id:
         close(ctx, promotion, Event.EXPIRE, archived_reason="expired", reason="The layer's champion moved.")
         return None
-    void_stale(ctx, promotion)
-    found = assess_now(ctx, promotion)
+    pictures = Pictures.of(promotion.layer.tenant_id)
+    void_stale(ctx, promotion, pictures)
+    found = assess_now(ctx, promotion, pictures)
     before = promotion.state
     if promotion.state == State.READY and not found.status.satisfied:
         promotion.state = next_state(promotion.state, Event.APPROVAL_VOIDED).value
@@ -154,9 +160,9 @@ def _keep(promotion: Promotion, found: Assessment) -> None:
     promotion.save(update_fields=FIELDS)
 
 
-def void_stale(ctx: ActionContext, promotion: Promotion) -> None:
+def void_stale(ctx: ActionContext, promotion: Promotion, pictures: Pictures) -> None:
     """Voids, visibly, the approvals that were given for something else than what stands now."""
-    binding = binding_of(promotion, Sides.of(promotion).thresholds)
+    binding = binding_of(promotion, Sides.of(promotion, pictures).thresholds, pictures)
     stale = Approval.objects.select_for_update().filter(promotion=promotion, voided_at__isnull=True).exclude(binding=binding)
     for approval in stale:
         approval.voided_at = timezone.now()

@@ -49,6 +49,8 @@ class KeysetPagination(CreatedCursorPagination):
             moment, key = datetime.fromisoformat(moment_text), UUID(key_text)
         except ValueError:
             raise self._refused() from None
+        if moment.tzinfo is None:
+            raise self._refused()
         if back:
             return Q(created_at__gte=moment) & (Q(created_at__gt=moment) | Q(id__gt=key))
         return Q(created_at__lte=moment) & (Q(created_at__lt=moment) | Q(id__lt=key))

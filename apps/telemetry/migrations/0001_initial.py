@@ -143,7 +143,7 @@ class Migration(migrations.Migration):
                     ],
                     options={
                         'verbose_name': 'score',
-                        'ordering': ['-row'],
+                        'ordering': ['-pk'],
                     },
                 ),
             ],

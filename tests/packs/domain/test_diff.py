@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import copy
+import re
+import time
 from typing import Any
 
 from hypothesis import given
+from hypothesis import strategies as st
 
 from apps.packs.domain.diff import Change, apply_changes, readable, same, structural, three_way, unified
 from tests.packs.domain.strategies import LAWS, block, domain_content, limits, model, sections
@@ -32,6 +35,9 @@ def test_two_edits(base: dict[str, Any], mine: dict[str, Any], theirs: dict[str,
     assert three_way(base, mine, base)["conflicts"] == three_way(base, mine, mine)["conflicts"] == []
 
 
+lines = st.lists(st.sampled_from("abc"), max_size=30)
+
+
 def test_lists_change_by_element() -> None:
     assert structural({"deny": ["a", "b", "d"]}, {"deny": ["b", "c", "d"]}) == [
         Change("/deny/2", "add", None, "c"),
@@ -41,6 +47,36 @@ def test_lists_change_by_element() -> None:
     assert structural({"a/b": True}, {"a/b": 1}) == [Change("/a~1b", "replace", True, 1)]
     assert structural({"a": None}, {}) == [Change("/a", "remove", None, None)]
     assert structural(1, 2)[0].as_json() == {"pointer": "", "op": "replace", "before": 1, "after": 2}
+
+
+@given(lines, lines)
+def test_the_unified_text_turns_the_one_into_the_other(a: list[str], b: list[str]) -> None:
+    before, after = ({"sections": {"s": {"text": "\n".join(text)}}} for text in (a, b))
+    assert patched(readable(before).splitlines(), unified(before, after)) == readable(after).splitlines()
+
+
+def patched(old: list[str], text: str) -> list[str]:
+    new: list[str] = []
+    place = 0
+    for line in text.splitlines()[2:]:
+        if hunk := re.fullmatch(r"@@ -(\d+)(,0)?(?:,\d+)? \+\d+(?:,\d+)? @@", line):
+            start = int(hunk[1]) - (hunk[2] is None)
+            new, place = new + old[place:start], start
+        elif line[0] == "+":
+            new.append(line[1:])
+        else:
+            assert old[place] == line[1:]
+            new, place = new + [line[1:]] * (line[0] == " "), place + 1
+    return new + old[place:]
+
+
+def test_what_is_large_and_different_throughout_is_told_in_a_moment() -> None:
+    numbers = [str(n) for n in range(40_000)]
+    for a, b in ((numbers, numbers[::-1]), (["a"] * 1000, ["b", *["a", "b"] * 499, "c"]), (["a"] * 20_000, ["b", *["a"] * 19_999, "c"])):
+        started = time.perf_counter()
+        assert apply_changes(a, structural(a, b)) == b
+        assert unified({"text": "\n".join(a)}, {"text": "\n".join(b)}) != ""
+        assert time.perf_counter() - started < 5
 
 
 def test_readable_shows_texts_as_they_are() -> None:

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from apps.core.errors import Problem
 from apps.packs.domain.content import content_schema, estimate_tokens, parse_content, prompt_tokens
+from apps.packs.domain.schema import MAX_CONSTRAINTS, MAX_SECTIONS
 from tests.packs.domain.strategies import LAWS, domain_content, policy_content
 
 FULL: dict[str, Any] = {
@@ -99,6 +100,18 @@ def test_findings_of_different_kinds_come_together() -> None:
         parse_content({"x": 1, "prompts": [1], "limits": {"models": "m"}}, kind="domain")
     assert {error.code for error in refused.value.errors} == {"unknown_key", "not_available", "invalid"}
     assert refused.value.code == "invalid"
+
+
+@pytest.mark.parametrize(("block", "most"), [("sections", MAX_SECTIONS), ("constraints", MAX_CONSTRAINTS)])
+def test_what_every_fold_pays_for_is_bounded(block: str, most: int) -> None:
+    def many(count: int) -> dict[str, Any]:
+        rules = [{"rule": "deny_tool", "value": f"t{n}"} for n in range(count)]
+        return {block: {f"s{n}": {"text": "x"} for n in range(count)} if block == "sections" else rules}
+
+    parse_content(many(most), kind="domain")
+    with pytest.raises(Problem) as refused:
+        parse_content(many(most + 1), kind="domain")
+    assert [(found.pointer, found.code) for found in refused.value.errors] == [(f"/{block}", "invalid")]
 
 
 def test_nothing_is_added_and_the_copy_is_its_own() -> None:
