@@ -21,7 +21,7 @@ CHANGES = 20
 def run() -> Iterator[tuple[str, str]]:
     pack = shared_pack(body_bytes=20 * 1024)
     token = tenants(pack, 1)[0]
-    layer = Layer.objects.get(pack=pack)
+    layer = Layer.objects.get(pack=pack, scope="domain:bench")
     with web(core=None) as (one, _), web(core=None) as (two, _):
         connections = [http.client.HTTPConnection("127.0.0.1", port) for port in (one, two)]
         waits = [_change(layer, connections, token, number) for number in range(CHANGES)]

@@ -15,9 +15,44 @@ def columns(*names: str) -> str:
 
 # What a later delivery may add to a run that is not final.
 RUN_COMPLETED = (
-    *("final", "user_ref", "pack", "pack_version", "effective_digest", "arm", "rollout", "task_type", "root_task_id", "task_id", "tier", "actor"),
-    *("provider", "model_id", "persona", "skill", "mcp_servers", "adapter_kind", "status", "started_at", "ended_at", "latency_ms", "tokens_in"),
-    *("tokens_out", "token_delta", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost_micros", "success", "error_code", "retries"),
+    *(
+        "final",
+        "user_ref",
+        "pack",
+        "pack_version",
+        "effective_digest",
+        "arm",
+        "rollout",
+        "task_type",
+        "root_task_id",
+        "task_id",
+        "tier",
+        "actor",
+    ),
+    *(
+        "provider",
+        "model_id",
+        "persona",
+        "skill",
+        "mcp_servers",
+        "adapter_kind",
+        "status",
+        "started_at",
+        "ended_at",
+        "latency_ms",
+        "tokens_in",
+    ),
+    *(
+        "tokens_out",
+        "token_delta",
+        "cached_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+        "cost_micros",
+        "success",
+        "error_code",
+        "retries",
+    ),
     *("format_passed", "approval_passed", "safety_flags", "checks", "input", "output", "metadata", "flags", "redactions"),
 )
 
@@ -90,7 +125,5 @@ GRANTS: dict[str, str] = {
     "telemetry_runscore": APPEND,
     # The update is for FOR UPDATE alone.
     "telemetry_unscoredbatch": columns("created_at") + ", DELETE",
-    "telemetry_producer": columns(
-        "ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"
-    ),
+    "telemetry_producer": columns("ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"),
 }

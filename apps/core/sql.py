@@ -1,4 +1,4 @@
-"""SQL that several rooms' migrations use."""
+"""SQL that several rooms' migrations use; the names in it are the migrations' own."""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ from apps.identity.models import User
 
 
 class RoleBackend(BaseBackend):
-    def authenticate(self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any) -> User | None:
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
+    ) -> User | None:
         user = User.objects.filter(email=(username or "").strip().lower()).first()
         if user is None or not user.has_usable_password():
             # The same work as for a known address, so that the time tells nothing.

@@ -103,7 +103,9 @@ def _refused() -> Problem:
 
 def _look_up(prefix: str) -> Principal:
     now = timezone.now()
-    live = Q(prefix=prefix, revoked_at__isnull=True, tenant__status=TenantStatus.ACTIVE) & (Q(expires_at__isnull=True) | Q(expires_at__gt=now))
+    live = Q(prefix=prefix, revoked_at__isnull=True, tenant__status=TenantStatus.ACTIVE) & (
+        Q(expires_at__isnull=True) | Q(expires_at__gt=now)
+    )
     token = AgentToken.objects.filter(live, agent__status=AgentStatus.ACTIVE).select_related("tenant", "agent__team").first()
     if token is not None:
         return _agent_principal(token)

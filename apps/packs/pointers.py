@@ -128,7 +128,9 @@ Entry = tuple[Scope, str, Literal["domain", "policy"], UUID]
 Replacement = Mapping[tuple[UUID, str], UUID | None]
 
 
-def version_ids(shared: Pointers, own: Pointers, pack: PackFacts, scopes: Sequence[Scope], *, replace: Replacement | None = None) -> list[Entry]:
+def version_ids(
+    shared: Pointers, own: Pointers, pack: PackFacts, scopes: Sequence[Scope], *, replace: Replacement | None = None
+) -> list[Entry]:
     """(scope, pack slug, kind, version id) along a chain, weakest first: at each scope the policies by slug, then the pack.
 
     `replace` puts another version (None: nothing) at (id of a policy pack or of `pack`, scope), whether one is live there or not.

@@ -16,7 +16,7 @@ from apps.identity.models import Agent, Team, Tenant
 from apps.identity.permissions import require
 from apps.identity.selectors import platform_id
 from apps.packs.blast import blast_targets, layer_key
-from apps.packs.chains import Pictures, prefix_chain
+from apps.packs.chains import Pictures, facts_of, prefix_chain
 from apps.packs.domain.blast import Blast, Effect, blast_radius, new_violations
 from apps.packs.domain.render import render
 from apps.packs.domain.scopes import Scope
@@ -159,7 +159,9 @@ def blast_radius_of(ctx: ActionContext, layer: Layer, version: PackVersion | Non
     everyone = layer.tenant_id == platform_id() and ctx.tenant_id == platform_id()
     replacement = None
     if version is not None:
-        kind = "policy" if layer.pack.kind == "policy" else "domain"
-        replacement = VersionRef(Scope.parse(layer.scope), layer.pack.slug, kind, version.number, str(version.pk), version.digest, version.content)  # type: ignore[arg-type]
+        pack = facts_of(layer)
+        replacement = VersionRef(
+            Scope.parse(layer.scope), pack.slug, pack.kind, version.number, str(version.pk), version.digest, version.content
+        )
     targets = blast_targets(layer, only_tenant=None if everyone else ctx.tenant_id)
     return Reach(blast_radius(targets, layer_key(layer.pack.slug, layer.scope), replacement))

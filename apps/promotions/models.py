@@ -80,7 +80,8 @@ class Promotion(TenantOwned):
         constraints = [
             models.CheckConstraint(condition=Q(state__in=State.values), name="promotions_promotion_state"),
             models.CheckConstraint(
-                condition=Q(retire=True, challenger__isnull=True) | Q(retire=False, challenger__isnull=False), name="promotions_promotion_subject"
+                condition=Q(retire=True, challenger__isnull=True) | Q(retire=False, challenger__isnull=False),
+                name="promotions_promotion_subject",
             ),
             models.UniqueConstraint(fields=["challenger"], condition=Q(state__in=OPEN_STATES), name="promotions_promotion_one_open"),
         ]

@@ -72,7 +72,9 @@ def test_a_champion_is_a_version_of_its_own_layer(live: PackVersion) -> None:
 
 def test_rows_refer_to_their_own_tenant(live: PackVersion) -> None:
     other = make.tenant("other")
-    assert "another tenant" in refused(lambda: Layer.objects.create(tenant=other, pack=live.layer.pack, scope_type="tenant", scope="tenant:other"))
+    assert "another tenant" in refused(
+        lambda: Layer.objects.create(tenant=other, pack=live.layer.pack, scope_type="tenant", scope="tenant:other")
+    )
     alien = make.agent(other)
     make_layer = lambda: Layer.objects.create(  # noqa: E731
         tenant=live.tenant, pack=live.layer.pack, scope_type="agent", scope="agent:acme/x", agent=alien

@@ -36,7 +36,9 @@ def grow(acme: Tenant, count: int) -> None:
         make.subscription(acme, shared)
 
 
-@pytest.mark.parametrize("path", ["packs/", "subscriptions/", "promotions/", "decisions/", "packs/{pack}/layers/", "packs/{pack}/versions/"])
+@pytest.mark.parametrize(
+    "path", ["packs/", "subscriptions/", "promotions/", "decisions/", "packs/{pack}/layers/", "packs/{pack}/versions/"]
+)
 def test_query_counts_do_not_grow(client: Client, acme: Tenant, admin: dict[str, str], path: str) -> None:
     one = make.own_pack(acme, "one")
     make.champion(acme, "one", "tenant:acme")

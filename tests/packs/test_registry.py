@@ -63,7 +63,9 @@ def test_content_is_refused_at_its_pointer(
     assert not PackVersion.objects.filter(layer__pack__slug="desk").exists() and not Layer.objects.filter(pack__slug="desk").exists()
 
 
-@pytest.mark.parametrize("raw", ['{"scope": "tenant:acme", "content": {"limits": {"max_latency_ms": 1.0}}}', '{"scope": "a", "scope": "b"}', "{"])
+@pytest.mark.parametrize(
+    "raw", ['{"scope": "tenant:acme", "content": {"limits": {"max_latency_ms": 1.0}}}', '{"scope": "a", "scope": "b"}', "{"]
+)
 def test_floats_duplicate_keys_and_broken_json(client: Client, acme: Tenant, author: dict[str, str], raw: str) -> None:
     make.own_pack(acme, "desk")
     response = client.post("/api/v1/packs/desk/versions/", raw, content_type="application/json", headers=author)
@@ -72,7 +74,17 @@ def test_floats_duplicate_keys_and_broken_json(client: Client, acme: Tenant, aut
 
 @pytest.mark.parametrize(
     "scope",
-    ["tenant:other", "team:acme/none", "agent:acme/none", "global", "segment:enterprise", "domain:hr-ops", "planet:x", "tenant:", "user:other/u"],
+    [
+        "tenant:other",
+        "team:acme/none",
+        "agent:acme/none",
+        "global",
+        "segment:enterprise",
+        "domain:hr-ops",
+        "planet:x",
+        "tenant:",
+        "user:other/u",
+    ],
 )
 def test_scopes_that_do_not_exist_or_are_not_theirs(client: Client, acme: Tenant, author: dict[str, str], scope: str) -> None:
     make.tenant("other")
@@ -97,7 +109,9 @@ def test_a_child_that_breaks_its_ancestors_hears_of_each_rule(client: Client, ac
     assert {found["pointer"] for found in body["errors"]} >= {"/content/sections/role", "/content/sections/pledge/text"} or {
         found["pointer"].rsplit("/", 1)[0] for found in body["errors"]
     } >= {"/content/sections/role", "/content/sections/pledge"}
-    assert {found["scope"] for found in body["violations"]} == {"domain:hr-ops"} and {found["version"] for found in body["violations"]} == {1}
+    assert {found["scope"] for found in body["violations"]} == {"domain:hr-ops"} and {found["version"] for found in body["violations"]} == {
+        1
+    }
     assert not Layer.objects.filter(scope="tenant:acme", pack=pack).exists()
 
 

@@ -43,7 +43,9 @@ def test_folds_the_chain_with_origins(client: Client, acme: Tenant, helpdesk: Ag
     shared_pack(acme)
     make.own_pack(make.platform(), "house-policy", kind="policy")
     make.champion(make.platform(), "house-policy", "global", {"tools": {"deny": ["shell.exec"]}})
-    make.champion(acme, "hr-ops-pack", "tenant:acme", {"sections": {"role": {"text": "Acme.", "order": 10, "file": "AGENTS", "mode": "append"}}})
+    make.champion(
+        acme, "hr-ops-pack", "tenant:acme", {"sections": {"role": {"text": "Acme.", "order": 10, "file": "AGENTS", "mode": "append"}}}
+    )
     make.champion(acme, "hr-ops-pack", "agent:acme/helpdesk-1", {"tools": {"deny": ["mail.send"]}})
     body = ask(client, make.agent_token(helpdesk), pack="hr-ops-pack")
     assert body["content"]["sections"]["role"]["text"] == "Base.\n\nAcme."
@@ -128,7 +130,9 @@ def test_tokens_of_people_and_of_other_tenants(client: Client, acme: Tenant) -> 
 
 def test_a_violating_layer_is_skipped_flagged_and_said(client: Client, acme: Tenant, helpdesk: Agent) -> None:
     shared_pack(acme)
-    broken = make.champion(acme, "hr-ops-pack", "tenant:acme", {"sections": {"slogan": {"text": "FORBIDDEN", "order": 20, "file": "AGENTS"}}})
+    broken = make.champion(
+        acme, "hr-ops-pack", "tenant:acme", {"sections": {"slogan": {"text": "FORBIDDEN", "order": 20, "file": "AGENTS"}}}
+    )
     make.own_pack(make.platform(), "house-policy", kind="policy")
     make.champion(make.platform(), "house-policy", "global", {"constraints": [{"rule": "forbid_text", "value": "FORBIDDEN"}]})
     body = ask(client, make.agent_token(helpdesk), pack="hr-ops-pack")

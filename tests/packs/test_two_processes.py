@@ -32,7 +32,16 @@ def two() -> Iterator[list[int]]:
     environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "mission_control.settings.dev"}
     ports, running = [free_port(), free_port()], []
     for port in ports:
-        command = [str(Path(sys.executable).parent / "granian"), "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--no-ws"]
+        command = [
+            str(Path(sys.executable).parent / "granian"),
+            "--interface",
+            "wsgi",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--no-ws",
+        ]
         running.append(subprocess.Popen([*command, "mission_control.wsgi:application"], cwd=ROOT, env=environ, stdout=subprocess.DEVNULL))
     try:
         for port in ports:

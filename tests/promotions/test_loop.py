@@ -40,8 +40,10 @@ class World:
     def call(self, who: str, method: str, path: str, body: Any = None, expected: int | None = None) -> Any:
         send: Callable[..., Any] = getattr(self.client, method)
         token = self.agent if who == "agent" else self.tokens[who]
-        response = send(f"/api/v1/{path}", body, content_type="application/json", headers=make.bearer(token)) if body is not None else send(
-            f"/api/v1/{path}", headers=make.bearer(token)
+        response = (
+            send(f"/api/v1/{path}", body, content_type="application/json", headers=make.bearer(token))
+            if body is not None
+            else send(f"/api/v1/{path}", headers=make.bearer(token))
         )
         if expected is not None:
             assert response.status_code == expected, response.content
@@ -59,7 +61,13 @@ class World:
         for run in EvalRun.objects.filter(state__in=["pending", "running"]).order_by("id"):
             while (leased := self.call("agent", "get", f"eval-runs/{run.pk}/cases/?lease=100", expected=200)) and leased["cases"]:
                 outputs = [
-                    {"case": case["case"], "repeat": case["repeat"], "output": answers(run, case["number"]), "latency_ms": 900 + index, "cost_usd": "0.001"}
+                    {
+                        "case": case["case"],
+                        "repeat": case["repeat"],
+                        "output": answers(run, case["number"]),
+                        "latency_ms": 900 + index,
+                        "cost_usd": "0.001",
+                    }
                     for index, case in enumerate(leased["cases"])
                 ]
                 self.call("agent", "post", f"eval-runs/{run.pk}/outputs/", {"lease_id": leased["lease_id"], "outputs": outputs}, 200)
@@ -100,7 +108,10 @@ def test_a_good_challenger_is_promoted_on_evidence_and_rolled_back(world: World)
     world.answer(better(world.live))
     judged = world.call("author", "post", f"promotions/{asked['id']}/evaluate/", {}, 200)
     assert judged["state"] == "awaiting_approval", judged["verdict"]
-    assert {rule["rule"]: rule["outcome"] for rule in judged["verdict"]["rules"] if rule["rule"] != "approvals"}.keys() >= {"quality", "latency_regression"}
+    assert {rule["rule"]: rule["outcome"] for rule in judged["verdict"]["rules"] if rule["rule"] != "approvals"}.keys() >= {
+        "quality",
+        "latency_regression",
+    }
     approved = world.call("manager", "post", f"promotions/{asked['id']}/approve/", {"comment": "Fine."}, 200)
     assert approved["state"] == "ready"
     started = world.call("manager", "post", f"promotions/{asked['id']}/start/", {"reason": "Go."}, 200)
@@ -254,7 +265,9 @@ def test_retiring_a_layer_lets_its_agents_inherit(world: World) -> None:
 
 
 def test_an_ancestor_that_breaks_descendants_waits_or_suspends_them(world: World) -> None:
-    child = make.version(world.tenant, "desk", "agent:acme/helpdesk-1", {"sections": {"pledge": {"text": "We promise.", "file": "SOUL", "order": 30}}})
+    child = make.version(
+        world.tenant, "desk", "agent:acme/helpdesk-1", {"sections": {"pledge": {"text": "We promise.", "file": "SOUL", "order": 30}}}
+    )
     bootstrap(ctx=make.system(world.tenant.pk), version_id=child.pk)
     forbidding = {"constraints": [{"rule": "forbid_text", "value": "promise"}]}
     asked = world.request(world.draft(**forbidding)["id"], aim="non_inferior")

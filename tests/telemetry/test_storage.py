@@ -47,7 +47,9 @@ def test_a_seeded_secret_is_in_no_column() -> None:
     sender = harness()
     text = f"use {OPENAI_KEY} and {DATABASE}, password: {PASSWORD}"
     nested = {"headers": {"Authorization": f"Bearer {OPENAI_KEY}"}, "list": [{"password": PASSWORD}, text]}
-    fields = dict.fromkeys(("user_ref", "persona", "skill", "actor", "error_code", "status", "root_task_id", "task_id", "agent", "tenant"), text)
+    fields = dict.fromkeys(
+        ("user_ref", "persona", "skill", "actor", "error_code", "status", "root_task_id", "task_id", "agent", "tenant"), text
+    )
     fields = {name: value[:200] for name, value in fields.items()}
     sender.send(
         run("r-1", **fields, input=text, output=nested, metadata=nested, checks=nested, safety_flags=[text[:200]], mcp_servers=[text[:200]])

@@ -6,60 +6,68 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('tenant_id', models.UUIDField(verbose_name='tenant')),
-                ('seq', models.BigIntegerField()),
-                ('action', models.CharField(max_length=60)),
-                ('actor_kind', models.CharField(max_length=10)),
-                ('actor_id', models.UUIDField(null=True)),
-                ('channel', models.CharField(max_length=10)),
-                ('request_id', models.CharField(max_length=64)),
-                ('object_type', models.CharField(max_length=40)),
-                ('object_id', models.CharField(max_length=80)),
-                ('data', models.JSONField(default=dict)),
-                ('text_hash', models.BinaryField(max_length=32, null=True)),
-                ('at', models.DateTimeField()),
-                ('previous', models.BinaryField(max_length=32)),
-                ('hash', models.BinaryField(max_length=32)),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("tenant_id", models.UUIDField(verbose_name="tenant")),
+                ("seq", models.BigIntegerField()),
+                ("action", models.CharField(max_length=60)),
+                ("actor_kind", models.CharField(max_length=10)),
+                ("actor_id", models.UUIDField(null=True)),
+                ("channel", models.CharField(max_length=10)),
+                ("request_id", models.CharField(max_length=64)),
+                ("object_type", models.CharField(max_length=40)),
+                ("object_id", models.CharField(max_length=80)),
+                ("data", models.JSONField(default=dict)),
+                ("text_hash", models.BinaryField(max_length=32, null=True)),
+                ("at", models.DateTimeField()),
+                ("previous", models.BinaryField(max_length=32)),
+                ("hash", models.BinaryField(max_length=32)),
             ],
         ),
         migrations.CreateModel(
-            name='Head',
+            name="Head",
             fields=[
-                ('tenant_id', models.UUIDField(primary_key=True, serialize=False, verbose_name='tenant')),
-                ('seq', models.BigIntegerField(default=0)),
-                ('hash', models.BinaryField(max_length=32)),
+                ("tenant_id", models.UUIDField(primary_key=True, serialize=False, verbose_name="tenant")),
+                ("seq", models.BigIntegerField(default=0)),
+                ("hash", models.BinaryField(max_length=32)),
             ],
         ),
         migrations.CreateModel(
-            name='EventText',
+            name="EventText",
             fields=[
-                ('event', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='text', serialize=False, to='audit.event')),
-                ('tenant_id', models.UUIDField(verbose_name='tenant')),
-                ('salt', models.BinaryField(max_length=16)),
-                ('text', models.JSONField()),
+                (
+                    "event",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="text",
+                        serialize=False,
+                        to="audit.event",
+                    ),
+                ),
+                ("tenant_id", models.UUIDField(verbose_name="tenant")),
+                ("salt", models.BinaryField(max_length=16)),
+                ("text", models.JSONField()),
             ],
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['tenant_id', '-at'], name='audit_event_at'),
+            model_name="event",
+            index=models.Index(fields=["tenant_id", "-at"], name="audit_event_at"),
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['tenant_id', 'object_type', 'object_id'], name='audit_event_object'),
+            model_name="event",
+            index=models.Index(fields=["tenant_id", "object_type", "object_id"], name="audit_event_object"),
         ),
         migrations.AddConstraint(
-            model_name='event',
-            constraint=models.UniqueConstraint(fields=('tenant_id', 'seq'), name='audit_event_seq'),
+            model_name="event",
+            constraint=models.UniqueConstraint(fields=("tenant_id", "seq"), name="audit_event_seq"),
         ),
     ]

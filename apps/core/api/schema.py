@@ -36,5 +36,3 @@ class Schema(AutoSchema):
             ProblemSerializer, "default", ["application/problem+json"], direction
         )
         return bodies
-
-

@@ -48,7 +48,7 @@ class ContextMixin(APIView):
             handler = getattr(self, (request.method or "").lower(), self.http_method_not_allowed)
             with self.ctx.transaction():
                 response = self._once(request, handler, *args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- as DRF's own dispatch: handle_exception raises again what is no refusal
             response = self.handle_exception(error)
         self.response = self.finalize_response(request, response, *args, **kwargs)
         return self.response
@@ -60,7 +60,12 @@ class ContextMixin(APIView):
         if not 0 < len(key) <= MAX_KEY or not key.isprintable():
             raise problem("invalid", f"Idempotency-Key must be 1 to {MAX_KEY} printable characters.")
         body_hash = hashlib.sha256(msgspec.json.encode(request.data, order="sorted")).digest()
-        lookup = {"tenant_id": self.ctx.tenant_id, "actor": self.ctx.actor.key, "route": f"{request.method} {request.path}"[:300], "key": key}
+        lookup = {
+            "tenant_id": self.ctx.tenant_id,
+            "actor": self.ctx.actor.key,
+            "route": f"{request.method} {request.path}"[:300],
+            "key": key,
+        }
         try:
             with transaction.atomic():
                 record = IdempotencyRecord.objects.create(**lookup, body_hash=body_hash)
@@ -97,7 +102,9 @@ def refuse_nul(request: Request) -> None:
 
 def unknown_route(request: HttpRequest) -> HttpResponse:
     """What no other route takes: a problem like every other error, also where only a slash is wrong."""
-    return problem_response(problem("not_found", "There is no such route. Mind the slash at its end: the OpenAPI document has each path."), request)
+    return problem_response(
+        problem("not_found", "There is no such route. Mind the slash at its end: the OpenAPI document has each path."), request
+    )
 
 
 class ContextView(ContextMixin, generics.GenericAPIView):  # type: ignore[type-arg]
@@ -113,5 +120,3 @@ def check_if_match(request: Request, etag: str) -> None:
     sent = request.headers.get("If-Match")
     if sent is not None and sent != "*" and f'"{etag}"' not in [part.strip() for part in sent.split(",")]:
         raise problem("stale_etag", "The resource has changed since you read it; read it again and repeat your change.")
-
-

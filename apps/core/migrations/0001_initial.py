@@ -5,47 +5,45 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Change',
+            name="Change",
             fields=[
-                ('generation', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('topic', models.CharField(max_length=20)),
-                ('tenant_id', models.UUIDField()),
-                ('created_at', models.DateTimeField(auto_now_add=True, db_index=True)),
+                ("generation", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("topic", models.CharField(max_length=20)),
+                ("tenant_id", models.UUIDField()),
+                ("created_at", models.DateTimeField(auto_now_add=True, db_index=True)),
             ],
         ),
         migrations.CreateModel(
-            name='ChangeCounter',
+            name="ChangeCounter",
             fields=[
-                ('id', models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ('value', models.BigIntegerField(default=0)),
+                ("id", models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("value", models.BigIntegerField(default=0)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('id', 1)), name='core_changecounter_single')],
+                "constraints": [models.CheckConstraint(condition=models.Q(("id", 1)), name="core_changecounter_single")],
             },
         ),
         migrations.CreateModel(
-            name='IdempotencyRecord',
+            name="IdempotencyRecord",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('tenant_id', models.UUIDField()),
-                ('actor', models.CharField(max_length=80)),
-                ('route', models.CharField(max_length=300)),
-                ('key', models.CharField(max_length=200)),
-                ('body_hash', models.BinaryField(max_length=32)),
-                ('status', models.PositiveSmallIntegerField(null=True)),
-                ('body', models.JSONField(null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True, db_index=True)),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("tenant_id", models.UUIDField()),
+                ("actor", models.CharField(max_length=80)),
+                ("route", models.CharField(max_length=300)),
+                ("key", models.CharField(max_length=200)),
+                ("body_hash", models.BinaryField(max_length=32)),
+                ("status", models.PositiveSmallIntegerField(null=True)),
+                ("body", models.JSONField(null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True, db_index=True)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('tenant_id', 'actor', 'route', 'key'), name='core_idempotency_unique')],
+                "constraints": [models.UniqueConstraint(fields=("tenant_id", "actor", "route", "key"), name="core_idempotency_unique")],
             },
         ),
     ]

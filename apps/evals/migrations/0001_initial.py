@@ -8,167 +8,216 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('identity', '0002_platform'),
-        ('packs', '0003_presets'),
+        ("identity", "0002_platform"),
+        ("packs", "0003_presets"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='EvalCase',
+            name="EvalCase",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('number', models.PositiveIntegerField()),
-                ('input', models.JSONField()),
-                ('expected', models.JSONField(blank=True, default=dict)),
-                ('tags', models.JSONField(blank=True, default=list)),
-                ('task_type', models.CharField(blank=True, max_length=100)),
-                ('split', models.CharField(choices=[('train', 'Train'), ('validation', 'Validation')], default='validation', max_length=10)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("number", models.PositiveIntegerField()),
+                ("input", models.JSONField()),
+                ("expected", models.JSONField(blank=True, default=dict)),
+                ("tags", models.JSONField(blank=True, default=list)),
+                ("task_type", models.CharField(blank=True, max_length=100)),
+                (
+                    "split",
+                    models.CharField(choices=[("train", "Train"), ("validation", "Validation")], default="validation", max_length=10),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
             ],
             options={
-                'verbose_name': 'case',
-                'ordering': ['eval_set', 'number'],
+                "verbose_name": "case",
+                "ordering": ["eval_set", "number"],
             },
         ),
         migrations.CreateModel(
-            name='EvalRun',
+            name="EvalRun",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('runner', models.CharField(choices=[('harness', 'Harness'), ('replay', 'Replay')], default='harness', max_length=10)),
-                ('repeats', models.PositiveSmallIntegerField(default=3)),
-                ('state', models.CharField(choices=[('pending', 'Pending'), ('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed')], default='pending', max_length=10)),
-                ('prefix_digest', models.CharField(max_length=71)),
-                ('rubric', models.JSONField(default=list)),
-                ('total', models.PositiveIntegerField(default=0)),
-                ('done', models.PositiveIntegerField(default=0)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('completed_at', models.DateTimeField(blank=True, null=True)),
-                ('failure', models.CharField(blank=True, max_length=300)),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('layer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='eval_runs', to='packs.layer')),
-                ('paired_with', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='challenged_by', to='evals.evalrun')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
-                ('version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='eval_runs', to='packs.packversion')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("runner", models.CharField(choices=[("harness", "Harness"), ("replay", "Replay")], default="harness", max_length=10)),
+                ("repeats", models.PositiveSmallIntegerField(default=3)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("pending", "Pending"), ("running", "Running"), ("completed", "Completed"), ("failed", "Failed")],
+                        default="pending",
+                        max_length=10,
+                    ),
+                ),
+                ("prefix_digest", models.CharField(max_length=71)),
+                ("rubric", models.JSONField(default=list)),
+                ("total", models.PositiveIntegerField(default=0)),
+                ("done", models.PositiveIntegerField(default=0)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("completed_at", models.DateTimeField(blank=True, null=True)),
+                ("failure", models.CharField(blank=True, max_length=300)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                ("layer", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="eval_runs", to="packs.layer")),
+                (
+                    "paired_with",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="challenged_by", to="evals.evalrun"
+                    ),
+                ),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
+                (
+                    "version",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="eval_runs", to="packs.packversion"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'evaluation run',
-                'ordering': ['-created_at'],
+                "verbose_name": "evaluation run",
+                "ordering": ["-created_at"],
             },
         ),
         migrations.CreateModel(
-            name='EvalItem',
+            name="EvalItem",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('repeat', models.PositiveSmallIntegerField()),
-                ('lease_id', models.UUIDField(blank=True, null=True)),
-                ('leased_until', models.DateTimeField(blank=True, null=True)),
-                ('answered_at', models.DateTimeField(blank=True, null=True)),
-                ('case', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='evals.evalcase')),
-                ('leased_to', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.agent')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
-                ('eval_run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='items', to='evals.evalrun')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("repeat", models.PositiveSmallIntegerField()),
+                ("lease_id", models.UUIDField(blank=True, null=True)),
+                ("leased_until", models.DateTimeField(blank=True, null=True)),
+                ("answered_at", models.DateTimeField(blank=True, null=True)),
+                ("case", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="evals.evalcase")),
+                (
+                    "leased_to",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.agent"
+                    ),
+                ),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
+                ("eval_run", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="items", to="evals.evalrun")),
             ],
             options={
-                'verbose_name': 'item',
+                "verbose_name": "item",
             },
         ),
         migrations.CreateModel(
-            name='EvalSet',
+            name="EvalSet",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('slug', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.")])),
-                ('title', models.CharField(max_length=200)),
-                ('description', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('pack', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='eval_sets', to='packs.pack')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "slug",
+                    models.CharField(
+                        max_length=63,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
+                                "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.",
+                            )
+                        ],
+                    ),
+                ),
+                ("title", models.CharField(max_length=200)),
+                ("description", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("pack", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="eval_sets", to="packs.pack")),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
             ],
             options={
-                'ordering': ['slug'],
+                "ordering": ["slug"],
             },
         ),
         migrations.AddField(
-            model_name='evalrun',
-            name='eval_set',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='evals.evalset'),
+            model_name="evalrun",
+            name="eval_set",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="evals.evalset"),
         ),
         migrations.AddField(
-            model_name='evalcase',
-            name='eval_set',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='cases', to='evals.evalset'),
+            model_name="evalcase",
+            name="eval_set",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="cases", to="evals.evalset"),
         ),
         migrations.CreateModel(
-            name='EvalResult',
+            name="EvalResult",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('repeat', models.PositiveSmallIntegerField()),
-                ('run_id', models.CharField(blank=True, max_length=200)),
-                ('output', models.TextField()),
-                ('latency_ms', models.BigIntegerField(null=True)),
-                ('cost_micros', models.BigIntegerField(null=True)),
-                ('tokens_in', models.BigIntegerField(null=True)),
-                ('tokens_out', models.BigIntegerField(null=True)),
-                ('deterministic_score', models.PositiveIntegerField(blank=True, null=True)),
-                ('llm_judge_score', models.PositiveIntegerField(blank=True, null=True)),
-                ('voice_score', models.PositiveIntegerField(blank=True, null=True)),
-                ('safety_passed', models.BooleanField(blank=True, null=True)),
-                ('format_passed', models.BooleanField(blank=True, null=True)),
-                ('comments', models.TextField(blank=True)),
-                ('detail', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('agent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.agent')),
-                ('case', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='results', to='evals.evalcase')),
-                ('item', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='result', to='evals.evalitem')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
-                ('eval_run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='results', to='evals.evalrun')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("repeat", models.PositiveSmallIntegerField()),
+                ("run_id", models.CharField(blank=True, max_length=200)),
+                ("output", models.TextField()),
+                ("latency_ms", models.BigIntegerField(null=True)),
+                ("cost_micros", models.BigIntegerField(null=True)),
+                ("tokens_in", models.BigIntegerField(null=True)),
+                ("tokens_out", models.BigIntegerField(null=True)),
+                ("deterministic_score", models.PositiveIntegerField(blank=True, null=True)),
+                ("llm_judge_score", models.PositiveIntegerField(blank=True, null=True)),
+                ("voice_score", models.PositiveIntegerField(blank=True, null=True)),
+                ("safety_passed", models.BooleanField(blank=True, null=True)),
+                ("format_passed", models.BooleanField(blank=True, null=True)),
+                ("comments", models.TextField(blank=True)),
+                ("detail", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "agent",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.agent"
+                    ),
+                ),
+                ("case", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="results", to="evals.evalcase")),
+                ("item", models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name="result", to="evals.evalitem")),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
+                ("eval_run", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="results", to="evals.evalrun")),
             ],
             options={
-                'verbose_name': 'result',
-                'ordering': ['-created_at'],
-                'indexes': [models.Index(fields=['eval_run', 'case'], name='evals_result_case')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('deterministic_score__lte', 10000)), name='evals_result_score')],
+                "verbose_name": "result",
+                "ordering": ["-created_at"],
+                "indexes": [models.Index(fields=["eval_run", "case"], name="evals_result_case")],
+                "constraints": [models.CheckConstraint(condition=models.Q(("deterministic_score__lte", 10000)), name="evals_result_score")],
             },
         ),
         migrations.AddIndex(
-            model_name='evalitem',
-            index=models.Index(condition=models.Q(('answered_at__isnull', True)), fields=['eval_run', 'leased_until'], name='evals_item_open'),
+            model_name="evalitem",
+            index=models.Index(
+                condition=models.Q(("answered_at__isnull", True)), fields=["eval_run", "leased_until"], name="evals_item_open"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='evalitem',
-            constraint=models.UniqueConstraint(fields=('eval_run', 'case', 'repeat'), name='evals_item_once'),
+            model_name="evalitem",
+            constraint=models.UniqueConstraint(fields=("eval_run", "case", "repeat"), name="evals_item_once"),
         ),
         migrations.AddConstraint(
-            model_name='evalset',
-            constraint=models.UniqueConstraint(fields=('tenant', 'slug'), name='evals_set_slug'),
+            model_name="evalset",
+            constraint=models.UniqueConstraint(fields=("tenant", "slug"), name="evals_set_slug"),
         ),
         migrations.AddIndex(
-            model_name='evalrun',
-            index=models.Index(fields=['layer', 'version', 'eval_set'], name='evals_run_of_version'),
+            model_name="evalrun",
+            index=models.Index(fields=["layer", "version", "eval_set"], name="evals_run_of_version"),
         ),
         migrations.AddConstraint(
-            model_name='evalrun',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'running', 'completed', 'failed'])), name='evals_run_state'),
+            model_name="evalrun",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["pending", "running", "completed", "failed"])), name="evals_run_state"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='evalrun',
-            constraint=models.CheckConstraint(condition=models.Q(('runner__in', ['harness', 'replay'])), name='evals_run_runner'),
+            model_name="evalrun",
+            constraint=models.CheckConstraint(condition=models.Q(("runner__in", ["harness", "replay"])), name="evals_run_runner"),
         ),
         migrations.AddConstraint(
-            model_name='evalrun',
-            constraint=models.CheckConstraint(condition=models.Q(('repeats__range', (1, 9))), name='evals_run_repeats'),
+            model_name="evalrun",
+            constraint=models.CheckConstraint(condition=models.Q(("repeats__range", (1, 9))), name="evals_run_repeats"),
         ),
         migrations.AddConstraint(
-            model_name='evalcase',
-            constraint=models.UniqueConstraint(fields=('eval_set', 'number'), name='evals_case_number'),
+            model_name="evalcase",
+            constraint=models.UniqueConstraint(fields=("eval_set", "number"), name="evals_case_number"),
         ),
         migrations.AddConstraint(
-            model_name='evalcase',
-            constraint=models.CheckConstraint(condition=models.Q(('split__in', ['train', 'validation'])), name='evals_case_split'),
+            model_name="evalcase",
+            constraint=models.CheckConstraint(condition=models.Q(("split__in", ["train", "validation"])), name="evals_case_split"),
         ),
     ]

@@ -4,7 +4,19 @@ from django.db import migrations
 
 from apps.core.sql import append_only, refuse_update
 
-RUN = ["id", "tenant_id", "layer_id", "version_id", "eval_set_id", "paired_with_id", "runner", "repeats", "prefix_digest", "rubric", "total"]
+RUN = [
+    "id",
+    "tenant_id",
+    "layer_id",
+    "version_id",
+    "eval_set_id",
+    "paired_with_id",
+    "runner",
+    "repeats",
+    "prefix_digest",
+    "rubric",
+    "total",
+]
 ITEM = ["id", "tenant_id", "eval_run_id", "case_id", "repeat"]
 
 REFERENCES = """

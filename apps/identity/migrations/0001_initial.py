@@ -8,188 +8,327 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Organisation',
+            name="Organisation",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('slug', models.CharField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.")])),
-                ('name', models.CharField(max_length=200)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "slug",
+                    models.CharField(
+                        max_length=63,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
+                                "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.",
+                            )
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['slug'],
+                "ordering": ["slug"],
             },
         ),
         migrations.CreateModel(
-            name='Team',
+            name="Team",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('slug', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.")])),
-                ('name', models.CharField(max_length=200)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "slug",
+                    models.CharField(
+                        max_length=63,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
+                                "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.",
+                            )
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['slug'],
+                "ordering": ["slug"],
             },
         ),
         migrations.CreateModel(
-            name='User',
+            name="User",
             fields=[
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('email', models.EmailField(max_length=254, unique=True)),
-                ('name', models.CharField(blank=True, max_length=200)),
-                ('issuer', models.CharField(blank=True, max_length=300, null=True)),
-                ('subject', models.CharField(blank=True, max_length=300, null=True)),
-                ('is_active', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                ("last_login", models.DateTimeField(blank=True, null=True, verbose_name="last login")),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("email", models.EmailField(max_length=254, unique=True)),
+                ("name", models.CharField(blank=True, max_length=200)),
+                ("issuer", models.CharField(blank=True, max_length=300, null=True)),
+                ("subject", models.CharField(blank=True, max_length=300, null=True)),
+                ("is_active", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['email'],
-                'constraints': [models.UniqueConstraint(fields=('issuer', 'subject'), name='identity_user_subject'), models.CheckConstraint(condition=models.Q(models.Q(('issuer__isnull', True), ('subject__isnull', True)), models.Q(('issuer__isnull', False), ('subject__isnull', False)), _connector='OR'), name='identity_user_issuer_with_subject')],
+                "ordering": ["email"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("issuer", "subject"), name="identity_user_subject"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("issuer__isnull", True), ("subject__isnull", True)),
+                            models.Q(("issuer__isnull", False), ("subject__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="identity_user_issuer_with_subject",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Agent',
+            name="Agent",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('slug', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.")])),
-                ('name', models.CharField(blank=True, max_length=200)),
-                ('domain', models.CharField(blank=True, max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.")])),
-                ('autonomy', models.CharField(choices=[('A0', 'A0: acts on nothing'), ('A1', 'A1: low-risk tools unasked'), ('A2', 'A2: medium-risk with one approval'), ('A3', 'A3: high-risk by the explicit path')], default='A1', max_length=2)),
-                ('harness_kind', models.CharField(default='openclaw', max_length=40)),
-                ('model_policy', models.JSONField(blank=True, default=dict)),
-                ('default_pack', models.CharField(blank=True, max_length=63)),
-                ('status', models.CharField(choices=[('active', 'Active'), ('suspended', 'Suspended'), ('retired', 'Retired')], default='active', max_length=10)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('team', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='agents', to='identity.team')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "slug",
+                    models.CharField(
+                        max_length=63,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
+                                "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.",
+                            )
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=200)),
+                (
+                    "domain",
+                    models.CharField(
+                        blank=True,
+                        max_length=63,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
+                                "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.",
+                            )
+                        ],
+                    ),
+                ),
+                (
+                    "autonomy",
+                    models.CharField(
+                        choices=[
+                            ("A0", "A0: acts on nothing"),
+                            ("A1", "A1: low-risk tools unasked"),
+                            ("A2", "A2: medium-risk with one approval"),
+                            ("A3", "A3: high-risk by the explicit path"),
+                        ],
+                        default="A1",
+                        max_length=2,
+                    ),
+                ),
+                ("harness_kind", models.CharField(default="openclaw", max_length=40)),
+                ("model_policy", models.JSONField(blank=True, default=dict)),
+                ("default_pack", models.CharField(blank=True, max_length=63)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("active", "Active"), ("suspended", "Suspended"), ("retired", "Retired")], default="active", max_length=10
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "team",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="agents", to="identity.team"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['slug'],
+                "ordering": ["slug"],
             },
         ),
         migrations.CreateModel(
-            name='Tenant',
+            name="Tenant",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('slug', models.CharField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.")])),
-                ('name', models.CharField(max_length=200)),
-                ('tier', models.CharField(choices=[('personal', 'Personal'), ('team', 'Team'), ('enterprise', 'Enterprise')], max_length=10)),
-                ('pooling_opt_in', models.BooleanField(default=False)),
-                ('status', models.CharField(choices=[('active', 'Active'), ('suspended', 'Suspended'), ('deleted', 'Deleted')], default='active', max_length=10)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('organisation', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='tenants', to='identity.organisation')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "slug",
+                    models.CharField(
+                        max_length=63,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
+                                "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.",
+                            )
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                (
+                    "tier",
+                    models.CharField(choices=[("personal", "Personal"), ("team", "Team"), ("enterprise", "Enterprise")], max_length=10),
+                ),
+                ("pooling_opt_in", models.BooleanField(default=False)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("active", "Active"), ("suspended", "Suspended"), ("deleted", "Deleted")], default="active", max_length=10
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "organisation",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="tenants", to="identity.organisation"),
+                ),
             ],
             options={
-                'ordering': ['slug'],
+                "ordering": ["slug"],
             },
         ),
         migrations.AddField(
-            model_name='team',
-            name='tenant',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant'),
+            model_name="team",
+            name="tenant",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant"),
         ),
         migrations.CreateModel(
-            name='Membership',
+            name="Membership",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('role', models.CharField(choices=[('viewer', 'viewer'), ('author', 'author'), ('operator', 'operator'), ('manager', 'manager'), ('tenant_admin', 'tenant admin'), ('auditor', 'auditor')], max_length=20)),
-                ('until', models.DateTimeField(blank=True, help_text='The role ends at this time.', null=True)),
-                ('user_ref', models.CharField(blank=True, help_text="The harness's reference to this person, if any.", max_length=200)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='memberships', to=settings.AUTH_USER_MODEL)),
-                ('team', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='memberships', to='identity.team')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("viewer", "viewer"),
+                            ("author", "author"),
+                            ("operator", "operator"),
+                            ("manager", "manager"),
+                            ("tenant_admin", "tenant admin"),
+                            ("auditor", "auditor"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("until", models.DateTimeField(blank=True, help_text="The role ends at this time.", null=True)),
+                ("user_ref", models.CharField(blank=True, help_text="The harness's reference to this person, if any.", max_length=200)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "user",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="memberships", to=settings.AUTH_USER_MODEL),
+                ),
+                (
+                    "team",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="memberships", to="identity.team"
+                    ),
+                ),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
             ],
             options={
-                'ordering': ['user__email'],
+                "ordering": ["user__email"],
             },
         ),
         migrations.CreateModel(
-            name='ApiToken',
+            name="ApiToken",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('prefix', models.CharField(max_length=16, unique=True)),
-                ('hash', models.BinaryField(max_length=32)),
-                ('name', models.CharField(blank=True, max_length=100)),
-                ('scopes', models.JSONField(default=list)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('last_used_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='tokens', to=settings.AUTH_USER_MODEL)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("prefix", models.CharField(max_length=16, unique=True)),
+                ("hash", models.BinaryField(max_length=32)),
+                ("name", models.CharField(blank=True, max_length=100)),
+                ("scopes", models.JSONField(default=list)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "user",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="tokens", to=settings.AUTH_USER_MODEL),
+                ),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='AgentToken',
+            name="AgentToken",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('prefix', models.CharField(max_length=16, unique=True)),
-                ('hash', models.BinaryField(max_length=32)),
-                ('name', models.CharField(blank=True, max_length=100)),
-                ('scopes', models.JSONField(default=list)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('last_used_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('agent', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='tokens', to='identity.agent')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("prefix", models.CharField(max_length=16, unique=True)),
+                ("hash", models.BinaryField(max_length=32)),
+                ("name", models.CharField(blank=True, max_length=100)),
+                ("scopes", models.JSONField(default=list)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("agent", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="tokens", to="identity.agent")),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.AddField(
-            model_name='agent',
-            name='tenant',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant'),
+            model_name="agent",
+            name="tenant",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant"),
         ),
         migrations.AddConstraint(
-            model_name='tenant',
-            constraint=models.CheckConstraint(condition=models.Q(('tier__in', ['personal', 'team', 'enterprise'])), name='identity_tenant_tier'),
+            model_name="tenant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("tier__in", ["personal", "team", "enterprise"])), name="identity_tenant_tier"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='tenant',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['active', 'suspended', 'deleted'])), name='identity_tenant_status'),
+            model_name="tenant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["active", "suspended", "deleted"])), name="identity_tenant_status"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='tenant',
-            constraint=models.CheckConstraint(condition=models.Q(('pooling_opt_in', True), ('tier', 'personal'), _negated=True), name='identity_tenant_personal_never_pools'),
+            model_name="tenant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("pooling_opt_in", True), ("tier", "personal"), _negated=True),
+                name="identity_tenant_personal_never_pools",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='team',
-            constraint=models.UniqueConstraint(fields=('tenant', 'slug'), name='identity_team_slug'),
+            model_name="team",
+            constraint=models.UniqueConstraint(fields=("tenant", "slug"), name="identity_team_slug"),
         ),
         migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.UniqueConstraint(fields=('tenant', 'user', 'team', 'role'), name='identity_membership_once', nulls_distinct=False),
+            model_name="membership",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "user", "team", "role"), name="identity_membership_once", nulls_distinct=False
+            ),
         ),
         migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.CheckConstraint(condition=models.Q(('role__in', ('viewer', 'author', 'operator', 'manager', 'tenant_admin', 'auditor'))), name='identity_membership_role'),
+            model_name="membership",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("role__in", ("viewer", "author", "operator", "manager", "tenant_admin", "auditor"))),
+                name="identity_membership_role",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='agent',
-            constraint=models.UniqueConstraint(fields=('tenant', 'slug'), name='identity_agent_slug'),
+            model_name="agent",
+            constraint=models.UniqueConstraint(fields=("tenant", "slug"), name="identity_agent_slug"),
         ),
         migrations.AddConstraint(
-            model_name='agent',
-            constraint=models.CheckConstraint(condition=models.Q(('autonomy__in', ['A0', 'A1', 'A2', 'A3'])), name='identity_agent_autonomy'),
+            model_name="agent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("autonomy__in", ["A0", "A1", "A2", "A3"])), name="identity_agent_autonomy"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='agent',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['active', 'suspended', 'retired'])), name='identity_agent_status'),
+            model_name="agent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["active", "suspended", "retired"])), name="identity_agent_status"
+            ),
         ),
     ]

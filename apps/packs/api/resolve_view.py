@@ -78,15 +78,18 @@ def resolve_view(request: HttpRequest) -> HttpResponse:
     query = request.GET
     for name in query:
         if name not in KNOWN:
-            raise problem("unknown_key", f"Resolve has no parameter '{name[:50]}'; it knows {', '.join(sorted(KNOWN))}.", pointer=f"/{name[:50]}")
+            raise problem(
+                "unknown_key", f"Resolve has no parameter '{name[:50]}'; it knows {', '.join(sorted(KNOWN))}.", pointer=f"/{name[:50]}"
+            )
         if len(query[name]) > MAX_PARAMETER or "\x00" in query[name]:
             raise problem("invalid", f"'{name}' is over {MAX_PARAMETER} characters or holds U+0000.", pointer=f"/{name}")
     pack = query.get("pack") or principal.default_pack
     if not pack:
         raise problem("invalid", "Name a pack: the agent has no default pack.", pointer="/pack")
     folded = resolve(principal, pack=pack, user=query.get("user"), version=query.get("version"))
-    body = folded.body(origins=query.get("origins") != "0", rendered=query.get("rendered") != "0")
-    etag = f'"{body.etag}"'
+    wanted = {"origins": query.get("origins") != "0", "rendered": query.get("rendered") != "0"}
+    etag = f'"{folded.etag(**wanted)}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if etag in request.META.get("HTTP_IF_NONE_MATCH", ""):
-        return HttpResponse(status=304, headers={"ETag": etag, "Cache-Control": "private, no-cache"})
-    return HttpResponse(body.raw, content_type="application/json", headers={"ETag": etag, "Cache-Control": "private, no-cache"})
+        return HttpResponse(status=304, headers=headers)
+    return HttpResponse(folded.body(**wanted), content_type="application/json", headers=headers)

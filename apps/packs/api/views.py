@@ -129,7 +129,9 @@ class VersionViewSet(mixins.RetrieveModelMixin, ContextViewSet):
 
     @extend_schema(
         responses=s.DiffSerializer,
-        parameters=[OpenApiParameter("against", OpenApiTypes.UUID, description="Another version of the pack; the layer's champion when left out.")],
+        parameters=[
+            OpenApiParameter("against", OpenApiTypes.UUID, description="Another version of the pack; the layer's champion when left out.")
+        ],
     )
     @action(detail=True)
     def diff(self, request: Request, pk: str) -> Response:
@@ -139,7 +141,12 @@ class VersionViewSet(mixins.RetrieveModelMixin, ContextViewSet):
         before = against.content if against else {}
         changes = [asdict(change) for change in structural(before, version.content)]
         return Response(
-            {"version": version.pk, "against": against.pk if against else None, "changes": changes, "unified": unified(before, version.content)}
+            {
+                "version": version.pk,
+                "against": against.pk if against else None,
+                "changes": changes,
+                "unified": unified(before, version.content),
+            }
         )
 
     def _against(self, version: PackVersion, wanted: str | None) -> PackVersion | None:

@@ -8,162 +8,270 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('identity', '0002_platform'),
+        ("identity", "0002_platform"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='ServedPack',
+            name="ServedPack",
             fields=[
-                ('digest', models.CharField(max_length=71, primary_key=True, serialize=False)),
-                ('pack', models.CharField(max_length=63)),
-                ('lineage', models.JSONField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("digest", models.CharField(max_length=71, primary_key=True, serialize=False)),
+                ("pack", models.CharField(max_length=63)),
+                ("lineage", models.JSONField()),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Pack',
+            name="Pack",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('slug', models.CharField(max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.")])),
-                ('kind', models.CharField(choices=[('domain', 'Domain'), ('policy', 'Policy')], default='domain', max_length=10)),
-                ('domain', models.CharField(blank=True, max_length=63, validators=[django.core.validators.RegexValidator('^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$', "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.")])),
-                ('title', models.CharField(max_length=200)),
-                ('description', models.TextField(blank=True)),
-                ('visibility', models.CharField(choices=[('listed', 'listed'), ('unlisted', 'unlisted')], default='listed', max_length=10)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "slug",
+                    models.CharField(
+                        max_length=63,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
+                                "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.",
+                            )
+                        ],
+                    ),
+                ),
+                ("kind", models.CharField(choices=[("domain", "Domain"), ("policy", "Policy")], default="domain", max_length=10)),
+                (
+                    "domain",
+                    models.CharField(
+                        blank=True,
+                        max_length=63,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$",
+                                "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.",
+                            )
+                        ],
+                    ),
+                ),
+                ("title", models.CharField(max_length=200)),
+                ("description", models.TextField(blank=True)),
+                ("visibility", models.CharField(choices=[("listed", "listed"), ("unlisted", "unlisted")], default="listed", max_length=10)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
             ],
             options={
-                'ordering': ['slug'],
+                "ordering": ["slug"],
             },
         ),
         migrations.CreateModel(
-            name='Layer',
+            name="Layer",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('scope_type', models.CharField(choices=[('global', 'Global'), ('segment', 'Segment'), ('domain', 'Domain'), ('tenant', 'Tenant'), ('team', 'Team'), ('agent', 'Agent'), ('user', 'User')], max_length=10)),
-                ('scope', models.CharField(max_length=300)),
-                ('rollout_id', models.UUIDField(blank=True, null=True)),
-                ('share', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('salt', models.CharField(blank=True, max_length=32)),
-                ('suspended_by', models.UUIDField(blank=True, null=True)),
-                ('flagged_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('agent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.agent')),
-                ('team', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.team')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
-                ('pack', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='layers', to='packs.pack')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "scope_type",
+                    models.CharField(
+                        choices=[
+                            ("global", "Global"),
+                            ("segment", "Segment"),
+                            ("domain", "Domain"),
+                            ("tenant", "Tenant"),
+                            ("team", "Team"),
+                            ("agent", "Agent"),
+                            ("user", "User"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("scope", models.CharField(max_length=300)),
+                ("rollout_id", models.UUIDField(blank=True, null=True)),
+                ("share", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("salt", models.CharField(blank=True, max_length=32)),
+                ("suspended_by", models.UUIDField(blank=True, null=True)),
+                ("flagged_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "agent",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.agent"
+                    ),
+                ),
+                (
+                    "team",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.team"
+                    ),
+                ),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
+                ("pack", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="layers", to="packs.pack")),
             ],
             options={
-                'ordering': ['pack__slug', 'scope'],
+                "ordering": ["pack__slug", "scope"],
             },
         ),
         migrations.CreateModel(
-            name='PackVersion',
+            name="PackVersion",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('number', models.PositiveIntegerField()),
-                ('content', models.JSONField()),
-                ('canonical', models.BinaryField()),
-                ('digest', models.CharField(max_length=71)),
-                ('author_kind', models.CharField(choices=[('human', 'Human'), ('optimizer', 'Optimizer'), ('harness', 'Harness'), ('import', 'Import')], default='human', max_length=10)),
-                ('notes', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('challenger', 'Challenger'), ('champion', 'Champion'), ('archived', 'Archived')], default='draft', max_length=10)),
-                ('archived_reason', models.CharField(blank=True, max_length=40)),
-                ('quarantined_at', models.DateTimeField(blank=True, null=True)),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('layer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='packs.layer')),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='packs.packversion')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("number", models.PositiveIntegerField()),
+                ("content", models.JSONField()),
+                ("canonical", models.BinaryField()),
+                ("digest", models.CharField(max_length=71)),
+                (
+                    "author_kind",
+                    models.CharField(
+                        choices=[("human", "Human"), ("optimizer", "Optimizer"), ("harness", "Harness"), ("import", "Import")],
+                        default="human",
+                        max_length=10,
+                    ),
+                ),
+                ("notes", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("draft", "Draft"), ("challenger", "Challenger"), ("champion", "Champion"), ("archived", "Archived")],
+                        default="draft",
+                        max_length=10,
+                    ),
+                ),
+                ("archived_reason", models.CharField(blank=True, max_length=40)),
+                ("quarantined_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                ("layer", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="versions", to="packs.layer")),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="children", to="packs.packversion"
+                    ),
+                ),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
             ],
             options={
-                'verbose_name': 'version',
-                'ordering': ['-created_at'],
+                "verbose_name": "version",
+                "ordering": ["-created_at"],
             },
         ),
         migrations.AddField(
-            model_name='layer',
-            name='challenger',
-            field=models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='challenger_of', to='packs.packversion'),
+            model_name="layer",
+            name="challenger",
+            field=models.ForeignKey(
+                blank=True,
+                db_constraint=False,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="challenger_of",
+                to="packs.packversion",
+            ),
         ),
         migrations.AddField(
-            model_name='layer',
-            name='champion',
-            field=models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='champion_of', to='packs.packversion'),
+            model_name="layer",
+            name="champion",
+            field=models.ForeignKey(
+                blank=True,
+                db_constraint=False,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="champion_of",
+                to="packs.packversion",
+            ),
         ),
         migrations.CreateModel(
-            name='PointerChange',
+            name="PointerChange",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('layer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='pointer_changes', to='packs.layer')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
-                ('version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='packs.packversion')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                ("layer", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="pointer_changes", to="packs.layer")),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
+                (
+                    "version",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="packs.packversion"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Subscription',
+            name="Subscription",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('pack', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='subscriptions', to='packs.pack')),
-                ('pinned', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='packs.packversion')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("pack", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="subscriptions", to="packs.pack")),
+                (
+                    "pinned",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="packs.packversion"
+                    ),
+                ),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
             ],
         ),
         migrations.AddConstraint(
-            model_name='pack',
-            constraint=models.UniqueConstraint(fields=('tenant', 'slug'), name='packs_pack_slug'),
+            model_name="pack",
+            constraint=models.UniqueConstraint(fields=("tenant", "slug"), name="packs_pack_slug"),
         ),
         migrations.AddConstraint(
-            model_name='pack',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['domain', 'policy'])), name='packs_pack_kind'),
+            model_name="pack",
+            constraint=models.CheckConstraint(condition=models.Q(("kind__in", ["domain", "policy"])), name="packs_pack_kind"),
         ),
         migrations.AddConstraint(
-            model_name='pack',
-            constraint=models.CheckConstraint(condition=models.Q(('kind', 'policy'), models.Q(('domain', ''), _negated=True), _connector='OR'), name='packs_pack_domain_named'),
+            model_name="pack",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind", "policy"), models.Q(("domain", ""), _negated=True), _connector="OR"),
+                name="packs_pack_domain_named",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='packversion',
-            constraint=models.UniqueConstraint(fields=('layer', 'number'), name='packs_version_number'),
+            model_name="packversion",
+            constraint=models.UniqueConstraint(fields=("layer", "number"), name="packs_version_number"),
         ),
         migrations.AddConstraint(
-            model_name='packversion',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'champion')), fields=('layer',), name='packs_version_one_champion'),
+            model_name="packversion",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status", "champion")), fields=("layer",), name="packs_version_one_champion"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='packversion',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['draft', 'challenger', 'champion', 'archived'])), name='packs_version_status'),
+            model_name="packversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["draft", "challenger", "champion", "archived"])), name="packs_version_status"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='packversion',
-            constraint=models.CheckConstraint(condition=models.Q(('author_kind__in', ['human', 'optimizer', 'harness', 'import'])), name='packs_version_author_kind'),
+            model_name="packversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author_kind__in", ["human", "optimizer", "harness", "import"])), name="packs_version_author_kind"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='layer',
-            constraint=models.UniqueConstraint(fields=('tenant', 'pack', 'scope'), name='packs_layer_once'),
+            model_name="layer",
+            constraint=models.UniqueConstraint(fields=("tenant", "pack", "scope"), name="packs_layer_once"),
         ),
         migrations.AddConstraint(
-            model_name='layer',
-            constraint=models.CheckConstraint(condition=models.Q(('scope_type__in', ['global', 'segment', 'domain', 'tenant', 'team', 'agent', 'user'])), name='packs_layer_scope_type'),
+            model_name="layer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("scope_type__in", ["global", "segment", "domain", "tenant", "team", "agent", "user"])),
+                name="packs_layer_scope_type",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='layer',
-            constraint=models.CheckConstraint(condition=models.Q(('share__isnull', True), ('share__range', (0, 100)), _connector='OR'), name='packs_layer_share'),
+            model_name="layer",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("share__isnull", True), ("share__range", (0, 100)), _connector="OR"), name="packs_layer_share"
+            ),
         ),
         migrations.AddIndex(
-            model_name='pointerchange',
-            index=models.Index(fields=['tenant', 'layer', '-at'], name='packs_pointer_at'),
+            model_name="pointerchange",
+            index=models.Index(fields=["tenant", "layer", "-at"], name="packs_pointer_at"),
         ),
         migrations.AddConstraint(
-            model_name='subscription',
-            constraint=models.UniqueConstraint(fields=('tenant', 'pack'), name='packs_subscription_once'),
+            model_name="subscription",
+            constraint=models.UniqueConstraint(fields=("tenant", "pack"), name="packs_subscription_once"),
         ),
     ]

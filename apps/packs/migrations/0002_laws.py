@@ -4,7 +4,20 @@ from django.db import migrations
 
 from apps.core.sql import append_only, refuse_update
 
-IMMUTABLE = ["id", "tenant_id", "layer_id", "number", "content", "canonical", "digest", "parent_id", "author_kind", "notes", "created_by_id", "created_at"]
+IMMUTABLE = [
+    "id",
+    "tenant_id",
+    "layer_id",
+    "number",
+    "content",
+    "canonical",
+    "digest",
+    "parent_id",
+    "author_kind",
+    "notes",
+    "created_by_id",
+    "created_at",
+]
 
 POINTERS = """
 ALTER TABLE packs_packversion ADD CONSTRAINT packs_version_layer_id_id UNIQUE (layer_id, id);

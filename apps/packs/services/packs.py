@@ -37,7 +37,9 @@ def create_pack(
             raise problem("invalid", "The kind is 'domain' or 'policy'.", pointer="/kind")
         if not title.strip():
             raise problem("invalid", "A pack needs a title.", pointer="/title")
-        pack = Pack(tenant_id=ctx.tenant_id, slug=slug, kind=kind, domain=domain, title=title, description=description, visibility=visibility)
+        pack = Pack(
+            tenant_id=ctx.tenant_id, slug=slug, kind=kind, domain=domain, title=title, description=description, visibility=visibility
+        )
         try:
             with transaction.atomic():
                 pack.save(force_insert=True)

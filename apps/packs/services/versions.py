@@ -52,7 +52,9 @@ def create_version(
         clean = _parsed(layer, content)
         raw = canonical_bytes(clean)
         if len(raw) > MAX_CONTENT_BYTES:
-            raise problem("too_large", f"The content is {len(raw)} bytes in canonical form; {MAX_CONTENT_BYTES} are allowed.", pointer="/content")
+            raise problem(
+                "too_large", f"The content is {len(raw)} bytes in canonical form; {MAX_CONTENT_BYTES} are allowed.", pointer="/content"
+            )
         if len(notes) > MAX_NOTES:
             raise problem("invalid", f"Notes are at most {MAX_NOTES} characters.", pointer="/notes")
         parent = _parent(layer, parent_id, clean)
@@ -73,7 +75,9 @@ def create_version(
         version.save(force_insert=True)
         if replaces_id is not None:
             _supersede(ctx, layer, replaces_id)
-        record(ctx, "version.created", version, data={"pack": pack.slug, "scope": scope, "number": version.number, "digest": version.digest})
+        record(
+            ctx, "version.created", version, data={"pack": pack.slug, "scope": scope, "number": version.number, "digest": version.digest}
+        )
         return version
 
 

@@ -7,110 +7,236 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('identity', '0001_initial'),
-        ('packs', '0001_initial'),
+        ("identity", "0001_initial"),
+        ("packs", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Promotion',
+            name="Promotion",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('retire', models.BooleanField(default=False)),
-                ('aim', models.CharField(choices=[('improve', 'Improve'), ('non_inferior', 'Non Inferior'), ('policy', 'Policy')], default='improve', max_length=15)),
-                ('invalid', models.CharField(choices=[('wait', 'Wait'), ('suspend', 'Suspend')], default='wait', max_length=10, verbose_name='invalid descendants')),
-                ('plan', models.JSONField(default=list)),
-                ('reason', models.TextField(blank=True)),
-                ('state', models.CharField(choices=[('collecting', 'Collecting'), ('blocked', 'Blocked'), ('awaiting_approval', 'Awaiting Approval'), ('ready', 'Ready'), ('running', 'Running'), ('held', 'Held'), ('promoted', 'Promoted'), ('rejected', 'Rejected'), ('aborted', 'Aborted'), ('rolled_back', 'Rolled Back'), ('expired', 'Expired')], default='collecting', max_length=20)),
-                ('forced', models.BooleanField(default=False)),
-                ('risk_level', models.CharField(blank=True, max_length=10)),
-                ('risk_reasons', models.JSONField(default=list)),
-                ('thresholds', models.JSONField(default=dict)),
-                ('verdict', models.JSONField(default=dict)),
-                ('binding', models.CharField(blank=True, max_length=71)),
-                ('blast', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('evaluated_at', models.DateTimeField(blank=True, null=True)),
-                ('closed_at', models.DateTimeField(blank=True, null=True)),
-                ('challenger', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='promotions', to='packs.packversion')),
-                ('champion', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='packs.packversion')),
-                ('layer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='promotions', to='packs.layer')),
-                ('requested_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("retire", models.BooleanField(default=False)),
+                (
+                    "aim",
+                    models.CharField(
+                        choices=[("improve", "Improve"), ("non_inferior", "Non Inferior"), ("policy", "Policy")],
+                        default="improve",
+                        max_length=15,
+                    ),
+                ),
+                (
+                    "invalid",
+                    models.CharField(
+                        choices=[("wait", "Wait"), ("suspend", "Suspend")],
+                        default="wait",
+                        max_length=10,
+                        verbose_name="invalid descendants",
+                    ),
+                ),
+                ("plan", models.JSONField(default=list)),
+                ("reason", models.TextField(blank=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("collecting", "Collecting"),
+                            ("blocked", "Blocked"),
+                            ("awaiting_approval", "Awaiting Approval"),
+                            ("ready", "Ready"),
+                            ("running", "Running"),
+                            ("held", "Held"),
+                            ("promoted", "Promoted"),
+                            ("rejected", "Rejected"),
+                            ("aborted", "Aborted"),
+                            ("rolled_back", "Rolled Back"),
+                            ("expired", "Expired"),
+                        ],
+                        default="collecting",
+                        max_length=20,
+                    ),
+                ),
+                ("forced", models.BooleanField(default=False)),
+                ("risk_level", models.CharField(blank=True, max_length=10)),
+                ("risk_reasons", models.JSONField(default=list)),
+                ("thresholds", models.JSONField(default=dict)),
+                ("verdict", models.JSONField(default=dict)),
+                ("binding", models.CharField(blank=True, max_length=71)),
+                ("blast", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("evaluated_at", models.DateTimeField(blank=True, null=True)),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "challenger",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="promotions",
+                        to="packs.packversion",
+                    ),
+                ),
+                (
+                    "champion",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="packs.packversion"
+                    ),
+                ),
+                ("layer", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="promotions", to="packs.layer")),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
             ],
             options={
-                'ordering': ['-created_at'],
+                "ordering": ["-created_at"],
             },
         ),
         migrations.CreateModel(
-            name='Decision',
+            name="Decision",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('scope_type', models.CharField(max_length=10)),
-                ('scope_id', models.CharField(max_length=300)),
-                ('decision', models.CharField(choices=[('promote', 'Promote'), ('reject', 'Reject'), ('rollback', 'Rollback'), ('force', 'Force'), ('retire', 'Retire'), ('suspend', 'Suspend')], max_length=10)),
-                ('reason', models.TextField(blank=True)),
-                ('verdict', models.JSONField(default=dict)),
-                ('approvals', models.JSONField(default=list)),
-                ('actor_label', models.CharField(max_length=200)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('challenger_version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='packs.packversion')),
-                ('champion_version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='packs.packversion')),
-                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('layer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='packs.layer')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
-                ('promotion', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='promotions.promotion')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("scope_type", models.CharField(max_length=10)),
+                ("scope_id", models.CharField(max_length=300)),
+                (
+                    "decision",
+                    models.CharField(
+                        choices=[
+                            ("promote", "Promote"),
+                            ("reject", "Reject"),
+                            ("rollback", "Rollback"),
+                            ("force", "Force"),
+                            ("retire", "Retire"),
+                            ("suspend", "Suspend"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("reason", models.TextField(blank=True)),
+                ("verdict", models.JSONField(default=dict)),
+                ("approvals", models.JSONField(default=list)),
+                ("actor_label", models.CharField(max_length=200)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "challenger_version",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="packs.packversion"
+                    ),
+                ),
+                (
+                    "champion_version",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="packs.packversion"
+                    ),
+                ),
+                (
+                    "decided_by",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                ("layer", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="decisions", to="packs.layer")),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
+                (
+                    "promotion",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="decisions",
+                        to="promotions.promotion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at'],
+                "ordering": ["-created_at"],
             },
         ),
         migrations.CreateModel(
-            name='Approval',
+            name="Approval",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('roles', models.JSONField(default=list)),
-                ('approved', models.BooleanField()),
-                ('comment', models.TextField(blank=True)),
-                ('binding', models.CharField(max_length=71)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('voided_at', models.DateTimeField(blank=True, null=True)),
-                ('voided_reason', models.CharField(blank=True, max_length=200)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('promotion', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='approvals', to='promotions.promotion')),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("roles", models.JSONField(default=list)),
+                ("approved", models.BooleanField()),
+                ("comment", models.TextField(blank=True)),
+                ("binding", models.CharField(max_length=71)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("voided_at", models.DateTimeField(blank=True, null=True)),
+                ("voided_reason", models.CharField(blank=True, max_length=200)),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
+                ("user", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
+                (
+                    "promotion",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="approvals", to="promotions.promotion"),
+                ),
             ],
             options={
-                'ordering': ['created_at'],
+                "ordering": ["created_at"],
             },
         ),
         migrations.AddIndex(
-            model_name='promotion',
-            index=models.Index(fields=['tenant', 'state', '-created_at'], name='promotions_by_state'),
+            model_name="promotion",
+            index=models.Index(fields=["tenant", "state", "-created_at"], name="promotions_by_state"),
         ),
         migrations.AddConstraint(
-            model_name='promotion',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['collecting', 'blocked', 'awaiting_approval', 'ready', 'running', 'held', 'promoted', 'rejected', 'aborted', 'rolled_back', 'expired'])), name='promotions_promotion_state'),
+            model_name="promotion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        [
+                            "collecting",
+                            "blocked",
+                            "awaiting_approval",
+                            "ready",
+                            "running",
+                            "held",
+                            "promoted",
+                            "rejected",
+                            "aborted",
+                            "rolled_back",
+                            "expired",
+                        ],
+                    )
+                ),
+                name="promotions_promotion_state",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='promotion',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('challenger__isnull', True), ('retire', True)), models.Q(('challenger__isnull', False), ('retire', False)), _connector='OR'), name='promotions_promotion_subject'),
+            model_name="promotion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("challenger__isnull", True), ("retire", True)),
+                    models.Q(("challenger__isnull", False), ("retire", False)),
+                    _connector="OR",
+                ),
+                name="promotions_promotion_subject",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='promotion',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['collecting', 'blocked', 'awaiting_approval', 'ready', 'running', 'held'])), fields=('challenger',), name='promotions_promotion_one_open'),
+            model_name="promotion",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ["collecting", "blocked", "awaiting_approval", "ready", "running", "held"])),
+                fields=("challenger",),
+                name="promotions_promotion_one_open",
+            ),
         ),
         migrations.AddIndex(
-            model_name='decision',
-            index=models.Index(fields=['layer', '-created_at'], name='promotions_decision_layer'),
+            model_name="decision",
+            index=models.Index(fields=["layer", "-created_at"], name="promotions_decision_layer"),
         ),
         migrations.AddConstraint(
-            model_name='decision',
-            constraint=models.CheckConstraint(condition=models.Q(('decision__in', ['promote', 'reject', 'rollback', 'force', 'retire', 'suspend'])), name='promotions_decision_kind'),
+            model_name="decision",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("decision__in", ["promote", "reject", "rollback", "force", "retire", "suspend"])),
+                name="promotions_decision_kind",
+            ),
         ),
     ]

@@ -10,7 +10,10 @@ class Migration(migrations.Migration):
         migrations.RunSQL(append_only("promotions_decision"), migrations.RunSQL.noop),
         migrations.RunSQL(append_only("promotions_approval", "DELETE"), migrations.RunSQL.noop),
         migrations.RunSQL(
-            refuse_update("promotions_approval", ["id", "tenant_id", "promotion_id", "user_id", "roles", "approved", "comment", "binding", "created_at"]),
+            refuse_update(
+                "promotions_approval",
+                ["id", "tenant_id", "promotion_id", "user_id", "roles", "approved", "comment", "binding", "created_at"],
+            ),
             migrations.RunSQL.noop,
         ),
     ]

@@ -81,7 +81,9 @@ def _current(ctx: ActionContext, promotion: Promotion, *, forcing: bool) -> Asse
     if any(rule.hard for rule in failed):
         raise problem("hard_rule", " ".join(rule.sentence for rule in failed if rule.hard))
     if state_before == State.READY and found.binding != given_before:
-        raise problem("approval_stale", "A champion at or above the layer, or the thresholds, changed since it was approved; approve it again.")
+        raise problem(
+            "approval_stale", "A champion at or above the layer, or the thresholds, changed since it was approved; approve it again."
+        )
     if promotion.state == State.AWAITING_APPROVAL:
         if forcing:
             return found
@@ -136,7 +138,9 @@ def _broken_today(layer: Layer) -> dict[UUID, tuple[str, ...]]:
 
 
 def _mark_rolled_back(ctx: ActionContext, layer: Layer, version: PackVersion) -> None:
-    promoted = Promotion.objects.select_for_update().filter(layer=layer, challenger=version, state=State.PROMOTED).order_by("-closed_at").first()
+    promoted = (
+        Promotion.objects.select_for_update().filter(layer=layer, challenger=version, state=State.PROMOTED).order_by("-closed_at").first()
+    )
     if promoted is not None:
         promoted.state = next_state(promoted.state, Event.ROLL_BACK).value
         promoted.save(update_fields=["state"])
@@ -156,7 +160,9 @@ def bootstrap(*, ctx: ActionContext, version_id: UUID) -> Decision:
             raise problem("wrong_state", "Only the first version of a layer is put live without the gate; request its promotion.")
         version = PackVersion.objects.select_for_update().get(pk=version.pk)
         if version.status != VersionStatus.DRAFT:
-            raise problem("wrong_state", f"Version {version.number} is {version.status}; a draft is put live without the gate, and nothing else.")
+            raise problem(
+                "wrong_state", f"Version {version.number} is {version.status}; a draft is put live without the gate, and nothing else."
+            )
         refuse_violations(layer, version.content)
         set_champion(ctx, layer, version, archived_reason="replaced")
         decision = decide(ctx, layer, DecisionKind.PROMOTE, champion=None, challenger=version, reason="bootstrap")

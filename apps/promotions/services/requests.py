@@ -109,7 +109,9 @@ def _challenger(layer: Layer, version: PackVersion) -> PackVersion:
         raise problem("promotion_in_progress", f"Version {version.number} is already on its way; see its open promotion.")
     if version.status != VersionStatus.DRAFT:
         why = f" ({version.archived_reason})" if version.archived_reason else ""
-        raise problem("wrong_state", f"Version {version.number} is {version.status}{why}; only a draft can ask for promotion.", pointer="/version")
+        raise problem(
+            "wrong_state", f"Version {version.number} is {version.status}{why}; only a draft can ask for promotion.", pointer="/version"
+        )
     if version.parent_id != (champion.pk if champion else None):
         parent = version.parent
         raise problem(
@@ -195,5 +197,3 @@ def advance_promotion(*, ctx: ActionContext, promotion_id: UUID, reason: str = "
         promotion.save(update_fields=["state"])
         record(ctx, "promotion.resumed", promotion, reason=reason)
         return promotion
-
-

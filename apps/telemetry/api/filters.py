@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_filters import rest_framework as filters
 from django.db.models import QuerySet
+from django_filters import rest_framework as filters
 
 from apps.identity.models import Agent
 from apps.telemetry.models import Event, Run, Tier

@@ -136,7 +136,8 @@ CREATE TABLE telemetry_ledger (
     PRIMARY KEY (tenant_id, kind, key)
 ) PARTITION BY HASH (key);
 """ + "".join(
-    f"CREATE TABLE telemetry_ledger_{part} PARTITION OF telemetry_ledger FOR VALUES WITH (MODULUS 8, REMAINDER {part});\n" for part in range(8)
+    f"CREATE TABLE telemetry_ledger_{part} PARTITION OF telemetry_ledger FOR VALUES WITH (MODULUS 8, REMAINDER {part});\n"
+    for part in range(8)
 )
 
 # Attached, not created in place: attaching does not wait for running inserts. Yesterday's is made too: a process's clock may be late.
