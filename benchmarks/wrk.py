@@ -49,8 +49,8 @@ def load(port: int, path: str, tokens: list[str], *, seconds: int = 6, connectio
     errors = re.search(r"Non-2xx or 3xx responses: (\d+)", printed)
     return Load(
         rate=float(_found(r"Requests/sec:\s+([\d.]+)", printed)),
-        p50_ms=_ms(_found(r"50%\s+(\S+)", printed)),
-        p99_ms=_ms(_found(r"99%\s+(\S+)", printed)),
+        p50_ms=_ms(_found(r"(?m)^\s+50%\s+(\S+)", printed)),
+        p99_ms=_ms(_found(r"(?m)^\s+99%\s+(\S+)", printed)),
         errors=int(errors.group(1)) if errors else 0,
     )
 

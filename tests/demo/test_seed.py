@@ -76,7 +76,7 @@ def test_seeded_once_it_is_all_there_and_a_second_time_nothing_changes(db: None,
         principal = authenticate(f"Bearer {tokens.agents[agent.path]}")
         assert f"{principal.tenant}/{principal.agent}" == agent.path
         for user in agent.users:
-            assert b'"violations":[]' in resolve(principal, pack=agent.pack, user=user).body(origins=True, rendered=True).raw
+            assert b'"violations":[]' in resolve(principal, pack=agent.pack, user=user).body(origins=True, rendered=True)
 
     # The newcomer sees everything and may decide; the demo's people cannot sign in.
     roles = Membership.objects.filter(user__email="admin@example.com").values_list("tenant__slug", "role")
