@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
 from django.test import Client
 
@@ -191,3 +192,9 @@ def test_blast_radius_counts_whom_it_reaches_and_whom_it_breaks(client: Client, 
     assert {entry["key"] for entry in body["invalid"]} == {"acme/one", "acme/two", "desk@tenant:acme"}
     mine = make.bearer(make.api_token(make.user(acme, "viewer"), acme))
     assert client.get(f"/api/v1/versions/{draft.pk}/blast-radius/", headers=mine).json()["tenants"] == 1
+
+
+def test_the_published_schema_agrees_with_what_is_taken(client: Client, acme: Tenant, author: dict[str, str]) -> None:
+    schema = client.get("/api/v1/content-schema/", headers=author).json()
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid(make.content(rubric=[])) and not validator.is_valid({"sectoins": {}})

@@ -3,6 +3,7 @@ from rest_framework.routers import SimpleRouter
 
 from apps.packs.api.resolve_view import resolve_view
 from apps.packs.api.views import (
+    ContentSchemaView,
     PackLayersViewSet,
     PackVersionsViewSet,
     PackViewSet,
@@ -17,4 +18,8 @@ router.register(r"packs/(?P<slug>[^/.]+)/versions", PackVersionsViewSet, basenam
 router.register("versions", VersionViewSet, basename="version")
 router.register("subscriptions", SubscriptionViewSet, basename="subscription")
 
-urlpatterns = [path("resolve", resolve_view, name="resolve"), *router.urls]
+urlpatterns = [
+    path("resolve", resolve_view, name="resolve"),
+    path("content-schema/", ContentSchemaView.as_view(), name="content-schema"),
+    *router.urls,
+]

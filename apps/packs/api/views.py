@@ -13,10 +13,11 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.core.api.views import ContextViewSet, check_if_match
+from apps.core.api.views import ContextView, ContextViewSet, check_if_match
 from apps.core.errors import problem
 from apps.packs.api import serializers as s
 from apps.packs.api.filters import LayerFilter, PackFilter, VersionFilter
+from apps.packs.domain.content import content_schema
 from apps.packs.domain.diff import structural, unified
 from apps.packs.models import Layer, Pack, PackVersion, Subscription
 from apps.packs.selectors import blast_radius_of, effective_for
@@ -184,3 +185,14 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Cont
     def destroy(self, request: Request, pk: str) -> Response:
         unsubscribe(ctx=self.ctx, subscription_id=pk)  # type: ignore[arg-type]
         return Response(status=204)
+
+
+class ContentSchemaView(ContextView):
+    """The published JSON Schema of pack content."""
+
+    queryset = Pack.objects.none()
+
+    @extend_schema(responses=OpenApiTypes.OBJECT, summary="The JSON Schema (draft 2020-12) of pack content")
+    def get(self, request: Request) -> Response:
+        """Of domain and of policy packs. What a schema cannot say (RE2 patterns, schemas in contracts, ancestors) a write still checks."""
+        return Response(content_schema())
