@@ -17,6 +17,7 @@ from apps.audit.services import verify_tenant
 from apps.core.access import Action
 from apps.core.admin import Act, ActForm, Call, Done, Facts, GovernedAdmin, Panel, cells, columns, filters
 from apps.core.admin.columns import Column
+from apps.core.http import context_of
 
 AREAS = ("identity", "pack", "version", "subscription", "preset", "evals", "promotion", "approval", "decision")
 
@@ -52,7 +53,7 @@ class AreaFilter(filters.Values):
 
 
 def _neighbours(request: HttpRequest, event: Event) -> dict[str, Any]:
-    near = Event.objects.restrict(request.ctx, Action.AUDIT).filter(seq__range=(event.seq - 1, event.seq + 1)).order_by("seq")  # type: ignore[attr-defined]
+    near = Event.objects.restrict(context_of(request), Action.AUDIT).filter(seq__range=(event.seq - 1, event.seq + 1)).order_by("seq")
     rows = []
     for each in near:
         here = each.pk == event.pk

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from django.http import HttpRequest, HttpResponse
 
+from apps.core.context import ActionContext
 from apps.core.errors import Problem, problem
 
 PROBLEM_TYPE = "application/problem+json"
@@ -42,3 +43,9 @@ def problem_response(error: Problem, request: HttpRequest) -> HttpResponse:
 
 def request_id_of(request: HttpRequest) -> str:
     return str(getattr(request, "request_id", ""))
+
+
+def context_of(request: HttpRequest) -> ActionContext:
+    """The context that the middleware or the authentication put on the request. Raises AttributeError where nobody has signed in."""
+    found: ActionContext = request.ctx  # type: ignore[attr-defined]
+    return found

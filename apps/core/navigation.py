@@ -13,6 +13,7 @@ from django_celery_beat.models import PeriodicTask
 
 from apps.core.access import Action, demand
 from apps.core.errors import Problem
+from apps.core.http import context_of
 
 
 def _link(title: str, icon: str, model: str) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def may_see_schedule(request: HttpRequest) -> bool:
 
 def _may(request: HttpRequest, action: Action) -> bool:
     try:
-        demand(request.ctx, action)  # type: ignore[attr-defined]
+        demand(context_of(request), action)
     except Problem:
         return False
     return True

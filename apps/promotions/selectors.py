@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
 from apps.core.context import ActionContext
+from apps.core.querysets import RestrictedQuerySet
 from apps.evals.selectors.prefix import prefix_or_none
 from apps.identity.models import Membership
 from apps.packs.chains import Pictures, ancestor_digests, prefix_entries
@@ -38,8 +39,9 @@ RELATED = (
 )
 
 
-def promotion_rows() -> QuerySet[Promotion]:
-    return Promotion.objects.select_related(*RELATED)
+def promotion_rows() -> RestrictedQuerySet:
+    rows: RestrictedQuerySet = Promotion.objects.select_related(*RELATED)
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from apps.core.access import Action, restriction
 from apps.core.admin import cells
 from apps.core.context import ActionContext
 from apps.core.errors import Problem, problem
+from apps.core.http import context_of
 from apps.core.ids import new_id
 from apps.core.models import IdempotencyRecord
 
@@ -40,7 +41,7 @@ class ActForm(forms.Form):
 
     @property
     def ctx(self) -> ActionContext:
-        found: ActionContext = self.request.ctx  # type: ignore[attr-defined]
+        found: ActionContext = context_of(self.request)
         return found
 
     def prepare(self) -> None:
@@ -169,7 +170,7 @@ def answer(request: HttpRequest, act: Act, *, obj: Any, back: str, context: dict
     form = act.form(request.POST, request=request, obj=obj)
     if not form.is_valid():
         return show_form(request, act, form, obj=obj, back=back, context=context, status=422)
-    ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
+    ctx: ActionContext = context_of(request)
     data = {name: value for name, value in form.cleaned_data.items() if name != "once"}
     try:
         with ctx.transaction():

@@ -25,6 +25,7 @@ from apps.core.admin.acts import Act, Button
 from apps.core.admin.columns import Column
 from apps.core.context import ActionContext
 from apps.core.errors import Problem, problem
+from apps.core.http import context_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = self.model._default_manager.restrict(request.ctx, self.view_action)  # type: ignore[attr-defined]
+        rows: QuerySet[Any] = self.model._default_manager.restrict(context_of(request), self.view_action)
         ordering = self.get_ordering(request)
         return rows.order_by(*ordering) if ordering else rows
 
@@ -213,7 +214,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         return redirect(self.history_url(request, obj) or cells.admin_url(obj))
 
     def history_url(self, request: HttpRequest, obj: Model) -> str:
-        if not self.audited or not holds(request.ctx, Action.AUDIT):  # type: ignore[attr-defined]
+        if not self.audited or not holds(context_of(request), Action.AUDIT):
             return ""
         log = next((model for model in admin.site._registry if model._meta.label == "audit.Event"), None)
         return cells.list_url(log, object_id=obj.pk) if log else ""
@@ -252,12 +253,12 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
 
     def buttons(self, request: HttpRequest, obj: Any) -> list[Button]:
         """The acts that the person may do and the state allows, as buttons."""
-        ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
+        ctx: ActionContext = context_of(request)
         allowed = [act for act in acting.permitted(ctx, self.acts_of(), obj) if act.when(ctx, obj)]
         return [Button(act.label, cells.admin_url(obj, act.name), act.icon, act.tone) for act in allowed]
 
     def list_buttons(self, request: HttpRequest) -> list[Button]:
-        ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
+        ctx: ActionContext = context_of(request)
         allowed = [act for act in self.list_acts if any(holds(ctx, right) for right in act.rights) and act.when(ctx, None)]
         return [Button(act.label, self._list_act_url(act), act.icon, act.tone) for act in allowed]
 
@@ -266,7 +267,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         found = next((each for each in self.acts_of() if each.name == act), None)
         if found is None:
             raise problem("not_found", "There is no such act.")
-        ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
+        ctx: ActionContext = context_of(request)
         if not acting.permitted(ctx, [found], obj):
             raise problem("permission_denied", f"Your role in this tenant does not allow “{found.label}” here.")
         back = cells.admin_url(obj)
@@ -276,7 +277,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         return acting.answer(request, found, obj=obj, back=back, context={**self.page_context(request), "heading": self.heading(obj)})
 
     def list_act_view(self, request: HttpRequest, act: str) -> HttpResponse:
-        ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
+        ctx: ActionContext = context_of(request)
         found = next((each for each in self.list_acts if each.name == act), None)
         if found is None:
             raise problem("not_found", "There is no such act.")
@@ -288,7 +289,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         return f"{cells.list_url(self.model)}act/{act.name}/"
 
     def _relatives(self, request: HttpRequest, each: Relatives, obj: Any) -> dict[str, Any]:
-        rows = list(each.rows(request.ctx, obj)[: each.limit + 1])  # type: ignore[attr-defined]
+        rows = list(each.rows(context_of(request), obj)[: each.limit + 1])
         query = each.query(obj) if each.query and rows else None
         model = type(rows[0]) if rows else None
         return {

@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 
+from apps.core.http import context_of
+
 MAX_OFFERED = 40
 
 
@@ -22,7 +24,7 @@ class Related(SimpleListFilter):
     related: tuple[str, ...] = ()
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
-        rows = apps.get_model(self.target)._default_manager.restrict(request.ctx).select_related(*self.related)  # type: ignore[attr-defined]
+        rows = apps.get_model(self.target)._default_manager.restrict(context_of(request)).select_related(*self.related)
         found = list(rows[: MAX_OFFERED + 1])
         if len(found) > MAX_OFFERED:
             chosen = self.value()

@@ -13,6 +13,7 @@ from apps.core.access import Action
 from apps.core.admin import Act, ActForm, Call, Done, Facts, GovernedAdmin, ReasonForm, Relatives, cells, columns, filters
 from apps.core.admin.columns import Column
 from apps.core.context import ActionContext
+from apps.core.http import context_of
 from apps.identity.admin.tenants import RenameForm
 from apps.identity.domain.roles import MEMBER_ROLES
 from apps.identity.models import Agent, Membership, Team, User
@@ -209,5 +210,5 @@ class UserAdmin(GovernedAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        here = Membership.objects.restrict(request.ctx).values("user_id")  # type: ignore[attr-defined]
+        here = Membership.objects.restrict(context_of(request)).values("user_id")
         return User.objects.filter(pk__in=here).order_by("email")

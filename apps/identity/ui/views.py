@@ -15,6 +15,7 @@ from unfold.forms import AdminOwnPasswordChangeForm
 
 from apps.core.context import ActionContext
 from apps.core.errors import problem
+from apps.core.http import context_of
 from apps.identity.services.passwords import change_own_password
 from apps.identity.sessions import choose_tenant
 
@@ -51,7 +52,7 @@ class OwnPasswordView(PasswordChangeView):
     success_url = reverse_lazy("admin:index")
 
     def get_form_kwargs(self) -> dict[str, Any]:
-        return {**super().get_form_kwargs(), "ctx": self.request.ctx}  # type: ignore[attr-defined]
+        return {**super().get_form_kwargs(), "ctx": context_of(self.request)}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return {**admin.site.each_context(self.request), **super().get_context_data(**kwargs), "title": "Change password"}

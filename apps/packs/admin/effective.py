@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from apps.core.admin import Panel, cells, extend
 from apps.core.context import ActionContext
 from apps.core.errors import Problem
+from apps.core.http import context_of
 from apps.identity.models import Agent
 from apps.packs.chains import Pictures
 from apps.packs.domain.values import Effective
@@ -30,7 +31,7 @@ def resolvable(tenant_id: UUID) -> list[str]:
 
 
 def _effective(request: HttpRequest, agent: Agent) -> dict[str, Any]:
-    ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
+    ctx: ActionContext = context_of(request)
     packs = resolvable(agent.tenant_id)
     pack = request.GET.get("pack") or (agent.default_pack if agent.default_pack in packs else next(iter(packs), ""))
     user = request.GET.get("user", "").strip()

@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from apps.core.admin import Facts, GovernedAdmin, Panel, cells, columns, filters
 from apps.core.admin.columns import Column
 from apps.core.errors import Problem
+from apps.core.http import context_of
 from apps.packs.admin.reading import difference, readable_content
 from apps.packs.admin.writing import EDIT
 from apps.packs.models import PackVersion, VersionStatus
@@ -54,7 +55,7 @@ def _reach(request: HttpRequest, version: PackVersion) -> dict[str, Any]:
 def reach_part(request: HttpRequest, version: PackVersion) -> HttpResponse:
     """The blast radius, by itself: it folds every chain that the layer is on."""
     try:
-        found = blast_radius_of(request.ctx, version.layer, version).as_json()  # type: ignore[attr-defined]
+        found = blast_radius_of(context_of(request), version.layer, version).as_json()
     except Problem as error:
         return TemplateResponse(request, "packs/reach.html", {"refusal": error.detail})
     return TemplateResponse(request, "packs/reach.html", reach_context(found))

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 
 from apps.core.api.views import ContextView, ContextViewSet, check_if_match
 from apps.core.errors import problem
+from apps.core.querysets import RestrictedQuerySet
 from apps.packs.api import serializers as s
 from apps.packs.api.filters import LayerFilter, PackFilter, VersionFilter
 from apps.packs.domain.content import content_schema
@@ -27,8 +28,9 @@ from apps.packs.services.versions import create_version
 TEXT = OpenApiTypes.STR
 
 
-def version_rows() -> QuerySet[PackVersion]:
-    return PackVersion.objects.select_related("layer__pack", "created_by")
+def version_rows() -> RestrictedQuerySet:
+    rows: RestrictedQuerySet = PackVersion.objects.select_related("layer__pack", "created_by")
+    return rows
 
 
 class PackViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewSet):
@@ -96,7 +98,7 @@ class PackVersionsViewSet(mixins.ListModelMixin, ContextViewSet):
 
     def get_queryset(self) -> Any:
         pack: Pack = Pack.objects.visible(self.ctx, slug=self.kwargs["slug"])
-        return version_rows().restrict(self.ctx).filter(layer__pack=pack).defer("content", "canonical")  # type: ignore[attr-defined]
+        return version_rows().restrict(self.ctx).filter(layer__pack=pack).defer("content", "canonical")
 
     @extend_schema(request=s.NewVersionSerializer, responses={201: s.VersionSerializer})
     def create(self, request: Request, slug: str) -> Response:
@@ -121,10 +123,10 @@ class VersionViewSet(mixins.RetrieveModelMixin, ContextViewSet):
     serializer_class = s.VersionSerializer
 
     def get_queryset(self) -> Any:
-        return version_rows().restrict(self.ctx)  # type: ignore[attr-defined]
+        return version_rows().restrict(self.ctx)
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        version: PackVersion = version_rows().visible(self.ctx, pk=kwargs["pk"])  # type: ignore[attr-defined]
+        version: PackVersion = version_rows().visible(self.ctx, pk=kwargs["pk"])
         check_if_match(request, version.digest)
         return Response(s.VersionSerializer(version).data, headers={"ETag": f'"{version.digest}"'})
 
@@ -137,7 +139,7 @@ class VersionViewSet(mixins.RetrieveModelMixin, ContextViewSet):
     @action(detail=True)
     def diff(self, request: Request, pk: str) -> Response:
         """Structural and unified difference, from `against` to this version."""
-        version: PackVersion = version_rows().visible(self.ctx, pk=pk)  # type: ignore[attr-defined]
+        version: PackVersion = version_rows().visible(self.ctx, pk=pk)
         against = self._against(version, request.query_params.get("against"))
         before = against.content if against else {}
         changes = [asdict(change) for change in structural(before, version.content)]
@@ -153,7 +155,7 @@ class VersionViewSet(mixins.RetrieveModelMixin, ContextViewSet):
     def _against(self, version: PackVersion, wanted: str | None) -> PackVersion | None:
         if not wanted:
             return version.layer.champion
-        against: PackVersion = version_rows().visible(self.ctx, pk=wanted)  # type: ignore[attr-defined]
+        against: PackVersion = version_rows().visible(self.ctx, pk=wanted)
         if against.layer.pack_id != version.layer.pack_id:
             raise problem("invalid", "Compare versions of one pack.", pointer="/against")
         return against
@@ -162,7 +164,7 @@ class VersionViewSet(mixins.RetrieveModelMixin, ContextViewSet):
     @action(detail=True, url_path="blast-radius")
     def blast_radius(self, request: Request, pk: str) -> Response:
         """Whose effective pack changes if this version is promoted, and whose layers turn invalid."""
-        version: PackVersion = version_rows().visible(self.ctx, pk=pk)  # type: ignore[attr-defined]
+        version: PackVersion = version_rows().visible(self.ctx, pk=pk)
         return Response(blast_radius_of(self.ctx, version.layer, version).as_json())
 
 

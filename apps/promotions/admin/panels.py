@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from apps.core.admin import cells
 from apps.core.context import ActionContext
+from apps.core.http import context_of
 from apps.evals.models import EvalRun
 from apps.packs.admin.reading import difference
 from apps.packs.admin.versions import reach_context
@@ -78,7 +79,7 @@ def approval_status(promotion: Promotion) -> rules.Status | None:
 
 
 def approvals_panel(request: HttpRequest, promotion: Promotion) -> dict[str, Any]:
-    ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
+    ctx: ActionContext = context_of(request)
     given = Approval.objects.restrict(ctx).filter(promotion=promotion).select_related("user").order_by("created_at")
     status = approval_status(promotion)
     demand = demand_of(promotion).sentence if promotion.risk_level else ""

@@ -27,6 +27,7 @@ from apps.core.admin import (
 )
 from apps.core.admin.columns import Column
 from apps.core.context import ActionContext
+from apps.core.http import context_of
 from apps.identity.permissions import can
 from apps.promotions.admin import panels as shown
 from apps.promotions.domain.transitions import possible
@@ -282,7 +283,7 @@ class PromotionAdmin(GovernedAdmin):
         return str(obj).capitalize()
 
     def intro(self, request: HttpRequest, obj: Promotion) -> Sequence[object]:
-        ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
+        ctx: ActionContext = context_of(request)
         found: list[object] = [shown.next_step(obj)]
         if obj.state == State.AWAITING_APPROVAL and not _approvable(ctx, obj):
             found.append("You are an author of this change (you wrote, requested or started it), so somebody else has to approve.")

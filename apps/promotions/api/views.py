@@ -36,7 +36,7 @@ class PromotionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Context
 
     def get_queryset(self) -> QuerySet[Promotion]:
         approvals = Prefetch("approvals", Approval.objects.select_related("user"))
-        rows: QuerySet[Promotion] = promotion_rows().restrict(self.ctx).prefetch_related(approvals)  # type: ignore[attr-defined]
+        rows: QuerySet[Promotion] = promotion_rows().restrict(self.ctx).prefetch_related(approvals)
         return rows
 
     @extend_schema(request=s.NewPromotionSerializer, responses={201: s.PromotionSerializer})

@@ -12,6 +12,7 @@ from django.utils import timezone
 from apps.core.access import Action
 from apps.core.admin import cells
 from apps.core.context import ActionContext
+from apps.core.http import context_of
 from apps.evals.models import EvalRun
 from apps.packs.models import Layer
 from apps.promotions.models import Approval, Decision, Promotion, State
@@ -26,7 +27,7 @@ HEAVY = ("verdict", "blast", "thresholds", "challenger__content", "challenger__c
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Unfold's DASHBOARD_CALLBACK."""
-    ctx: ActionContext = request.ctx  # type: ignore[attr-defined]
+    ctx: ActionContext = context_of(request)
     if not ctx.roles:
         return {**context, "title": "Mission Control", "no_role": True}
     return {
