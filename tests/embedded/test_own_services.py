@@ -25,6 +25,8 @@ pytestmark = pytest.mark.e2e
 
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 REDIS = shutil.which("redis-server")
+# What the README tells one to run, as it stands there.
+SQL = re.findall(r"^```sql\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[0]
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +72,11 @@ def own_services() -> Iterator[dict[str, str]]:
 
         assert eventually(ready), (folder / "log").read_text()
         with psycopg.connect(f"postgresql://postgres@{address}/postgres", autocommit=True) as connection:
-            connection.execute("CREATE ROLE mc_owner LOGIN CREATEDB PASSWORD 'owner'")
-            connection.execute("CREATE ROLE mc_app LOGIN PASSWORD 'app'")
-            connection.execute("CREATE DATABASE mission_control OWNER mc_owner")
+            for statement in SQL.split(";\n"):
+                connection.execute(statement)
         yield {
-            "DATABASE_URL": f"postgresql://mc_app:app@{address}/mission_control",
-            "DATABASE_OWNER_URL": f"postgresql://mc_owner:owner@{address}/mission_control",
+            "DATABASE_URL": f"postgresql://mc_app:change-me-too@{address}/mission_control",
+            "DATABASE_OWNER_URL": f"postgresql://mc_owner:change-me@{address}/mission_control",
             "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
         }
     finally:
