@@ -138,11 +138,12 @@ def _starting(request: HttpRequest, promotion: Promotion) -> Iterator[object]:
 @admin.register(Promotion)
 class PromotionAdmin(GovernedAdmin):
     list_display = (
-        Column("Promotion", str, order="layer__pack__slug"),
+        # The layer stands beside it, so the promotion's own name need not repeat it.
+        Column("Promotion", lambda promotion: str(promotion.challenger or "retirement"), order="layer__pack__slug"),
+        columns.link("layer", order="layer__scope"),
         columns.badge("state"),
         columns.badge("risk_level", "Risk"),
         columns.badge("aim"),
-        columns.link("layer", order="layer__scope"),
         columns.text("requested_by", "Requested by", order="requested_by__email"),
         columns.moment("created_at", "Requested"),
         columns.moment("closed_at", "Closed"),
