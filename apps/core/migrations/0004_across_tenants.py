@@ -52,6 +52,4 @@ FUNCTIONS = {
 class Migration(migrations.Migration):
     dependencies = [("core", "0003_policies")]
 
-    operations = [
-        migrations.RunSQL(f"CREATE FUNCTION {name} {body}", migrations.RunSQL.noop) for name, body in FUNCTIONS.items()
-    ]
+    operations = [migrations.RunSQL(f"CREATE FUNCTION {name} {body}", migrations.RunSQL.noop) for name, body in FUNCTIONS.items()]
