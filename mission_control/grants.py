@@ -127,3 +127,12 @@ GRANTS: dict[str, str] = {
     "telemetry_unscoredbatch": columns("created_at") + ", DELETE",
     "telemetry_producer": columns("ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"),
 }
+
+# Functions of the owner that act across tenants (`apps/core/migrations/0004_across_tenants.py`) or make storage.
+FUNCTIONS = (
+    "audit_chains()",
+    "telemetry_waiting()",
+    "promotions_open()",
+    "core_forget_answers(timestamp with time zone)",
+    "telemetry_make_partitions(integer)",
+)

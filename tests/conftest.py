@@ -26,6 +26,7 @@ from psycopg import sql  # noqa: E402
 
 from mission_control.embedded import ephemeral  # noqa: E402
 from mission_control.embedded.urls import with_path  # noqa: E402
+from tests import isolation  # noqa: E402
 
 if settings.configured and _before["DJANGO_SETTINGS_MODULE"] != _SETTINGS:
     pytest.exit("DJANGO_SETTINGS_MODULE is set: unset it, the tests bring their own settings and databases.", returncode=2)
@@ -48,6 +49,7 @@ os.environ.update(
     }
 )
 django.setup()
+isolation.install()
 
 # Time limits for an example say more of the machine than of the code; a failure in CI can be replayed from its blob.
 hypothesis_settings.register_profile("mission_control", deadline=None, print_blob=True)
@@ -139,6 +141,7 @@ def _make_template() -> None:
         for alias in names:
             connections[alias].settings_dict["NAME"] = unfinished
         call_command("migrate", database="owner", verbosity=0, interactive=False)
+        isolation.open_to_tests(connections["owner"])
     finally:
         connections.close_all()
         for alias, name in names.items():

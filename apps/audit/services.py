@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce
 
 from apps.audit.domain.chain import GENESIS, Break, Link, event_hash, text_hash, verify
 from apps.audit.models import Event, EventText, Head
-from apps.core.context import ActionContext, before_commit
+from apps.core.context import ActionContext, before_commit, set_tenant
 from apps.core.ids import new_id
 
 
@@ -54,17 +54,27 @@ def write_events(ctx: ActionContext) -> None:
     if not entries:
         return
     now = datetime.now(UTC)
+    chains = sorted({chain for entry in entries for chain in entry.chains})
+    for tenant_id in chains:
+        # Each chain is written as its tenant. The transaction is nearly over; it ends as its own.
+        if len(chains) > 1 or tenant_id != ctx.tenant_id:
+            set_tenant(tenant_id)
+        _write_chain(ctx, tenant_id, [entry for entry in entries if tenant_id in entry.chains], now)
+    if chains[-1] != ctx.tenant_id:
+        set_tenant(ctx.tenant_id)
+
+
+def _write_chain(ctx: ActionContext, tenant_id: UUID, entries: Iterable[Entry], now: datetime) -> None:
     events: list[Event] = []
     texts: list[EventText] = []
-    for tenant_id in sorted({chain for entry in entries for chain in entry.chains}):
-        seq, previous = _lock_head(tenant_id)
-        for entry in (entry for entry in entries if tenant_id in entry.chains):
-            seq += 1
-            event, text = _event(ctx, entry, tenant_id, seq, previous, now)
-            previous = bytes(event.hash)
-            events.append(event)
-            texts.append(text)
-        Head.objects.filter(tenant_id=tenant_id).update(seq=seq, hash=previous)
+    seq, previous = _lock_head(tenant_id)
+    for entry in entries:
+        seq += 1
+        event, text = _event(ctx, entry, tenant_id, seq, previous, now)
+        previous = bytes(event.hash)
+        events.append(event)
+        texts.append(text)
+    Head.objects.filter(tenant_id=tenant_id).update(seq=seq, hash=previous)
     Event.objects.bulk_create(events)
     EventText.objects.bulk_create(texts)
 

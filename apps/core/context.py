@@ -79,9 +79,7 @@ class ActionContext:
         marks = (len(self.pending), len(self.changes))
         self._depth += 1
         try:
-            with db_transaction.atomic():
-                if self._depth == 1:
-                    set_tenant(self.tenant_id)
+            with in_tenant(self.tenant_id) if self._depth == 1 else db_transaction.atomic():
                 yield
                 if self._depth == 1:
                     for _, hook in _before_commit:
@@ -104,10 +102,24 @@ class ActionContext:
         return self.actor.id if self.actor.kind == "user" else None
 
 
-def set_tenant(tenant_id: UUID) -> None:
-    """Binds the rest of the transaction to a tenant (read by the policies of the database)."""
+def set_tenant(tenant_id: UUID | str) -> str:
+    """Binds the rest of the transaction to a tenant (read by the policies of the database); gives the one before, or ''."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('app.tenant', %s, true)", [str(tenant_id)])
+        cursor.execute("SELECT coalesce(current_setting('app.tenant', true), ''), set_config('app.tenant', %s, true)", [str(tenant_id)])
+        before: str = cursor.fetchone()[0]
+    return before
+
+
+@contextmanager
+def in_tenant(tenant_id: UUID) -> Iterator[None]:
+    """A transaction of one tenant, for reads that need no context. Inside another's it is a savepoint, after which that one goes on as
+    before (an error takes the setting back by itself)."""
+    nested = connection.in_atomic_block
+    with db_transaction.atomic():
+        before = set_tenant(tenant_id)
+        yield
+        if nested and before != str(tenant_id):
+            set_tenant(before)
 
 
 def system_context(name: str, *, tenant_id: UUID, channel: Channel = "task", reason: str = "") -> ActionContext:

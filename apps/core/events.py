@@ -57,6 +57,6 @@ def acting_in(ctx: ActionContext, tenant_id: UUID) -> Iterator[ActionContext]:
     transaction, and keeps the actor: the log names who caused it.
     """
     with ctx.transaction():
-        set_tenant(tenant_id)
+        before = set_tenant(tenant_id)
         yield replace(ctx, tenant_id=tenant_id, roles=frozenset({RoleGrant("system")}), scopes=None, agent_id=None, team_id=None)
-        set_tenant(ctx.tenant_id)
+        set_tenant(before)

@@ -29,4 +29,9 @@ def apply(connection: BaseDatabaseWrapper) -> None:
             cursor.execute(f'REVOKE ALL ON "{table}" FROM {APPLICATION_ROLE}')
             if privileges:
                 cursor.execute(f'GRANT {privileges} ON "{table}" TO {APPLICATION_ROLE}')
+        for function in import_module(settings.GRANTS_MODULE).FUNCTIONS:
+            cursor.execute("SELECT to_regprocedure(%s)", [function])
+            if cursor.fetchone()[0] is not None:
+                cursor.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+                cursor.execute(f"GRANT EXECUTE ON FUNCTION {function} TO {APPLICATION_ROLE}")
         cursor.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {APPLICATION_ROLE}")

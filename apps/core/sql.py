@@ -19,6 +19,28 @@ def refuse_update(table: str, columns: list[str]) -> str:
     """
 
 
+def tenant_policy(*tables: str, shared: bool = False) -> str:
+    """Row-level security of tables with a `tenant_id`: the transaction's tenant (`app.tenant`) sees and writes its own rows, and sees those
+    of `platform` too where they are `shared`. FORCE binds the owner as well; who migrates keeps everything by a policy of its own."""
+    own = "tenant_id = NULLIF(current_setting('app.tenant', true), '')::uuid"
+    seen = f"{own} OR tenant_id = '00000000-0000-7000-8000-000000000001'" if shared else own
+    # A tenant is set wherever shared rows are read: without one there is nothing.
+    if shared:
+        seen = f"({seen}) AND NULLIF(current_setting('app.tenant', true), '') IS NOT NULL"
+    return "".join(
+        f"""
+    ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+    ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+    CREATE POLICY {table}_read ON {table} FOR SELECT USING ({seen});
+    CREATE POLICY {table}_insert ON {table} FOR INSERT WITH CHECK ({own});
+    CREATE POLICY {table}_update ON {table} FOR UPDATE USING ({own}) WITH CHECK ({own});
+    CREATE POLICY {table}_delete ON {table} FOR DELETE USING ({own});
+    CREATE POLICY {table}_owner ON {table} TO CURRENT_USER USING (true) WITH CHECK (true);
+    """
+        for table in tables
+    )
+
+
 def append_only(table: str, operations: str = "UPDATE OR DELETE") -> str:
     """Triggers that refuse these operations and TRUNCATE. `purge_tenant` (owner) lifts them for its own transaction."""
     return f"""

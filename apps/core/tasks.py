@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from celery import shared_task
+from django.db import connection
 from django.db.models import Max
 from django.utils import timezone
 
-from apps.core.models import Change, IdempotencyRecord
+from apps.core.models import Change
 
 CHANGES_KEPT = timedelta(hours=1)
 ANSWERS_KEPT = timedelta(hours=24)
@@ -21,5 +22,7 @@ def sweep() -> dict[str, int]:
     now = timezone.now()
     newest = Change.objects.aggregate(newest=Max("generation"))["newest"]
     changes, _ = Change.objects.filter(created_at__lt=now - CHANGES_KEPT).exclude(generation=newest).delete()
-    answers, _ = IdempotencyRecord.objects.filter(created_at__lt=now - ANSWERS_KEPT).delete()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT core_forget_answers(%s)", [now - ANSWERS_KEPT])
+        answers = cursor.fetchone()[0]
     return {"changes": changes, "answers": answers}

@@ -18,6 +18,7 @@ import structlog
 from django.conf import settings
 from django.db import connection
 
+from apps.core.context import in_tenant
 from apps.core.errors import problem
 from apps.core.generations import watcher
 from apps.core.leases import lease_check
@@ -74,7 +75,8 @@ def resolve(principal: Principal, *, pack: str, user: str | None, version: str |
     watcher.fresh()
     own = pointers_of(principal.tenant_id)
     if version is not None:
-        return _leased(principal, pack, user, version)
+        with in_tenant(principal.tenant_id):
+            return _leased(principal, pack, user, version)
     # A user without a layer of their own gets what everyone gets, whatever the reference looks like.
     user = user if user and f"user:{principal.tenant}/{user}" in own.users else None
     key = (principal.agent_id, pack, user)

@@ -9,9 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Min
 
-from apps.telemetry.models import Run, UnscoredBatch
+from apps.telemetry.models import Run
 
 BASELINE_RUNS = 50
 
@@ -71,13 +70,16 @@ CROSS JOIN LATERAL (
 
 def tenants_with_unscored_runs() -> list[UUID]:
     """Tenants in whose queue something waits, the longest waiting first."""
-    waiting = UnscoredBatch.objects.values("tenant_id").annotate(since=Min("created_at")).order_by("since")
-    return [row["tenant_id"] for row in waiting]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tenant_id FROM telemetry_waiting() ORDER BY since")
+        return [tenant_id for (tenant_id,) in cursor.fetchall()]
 
 
 def unscored_since() -> datetime | None:
     """When the oldest unscored run was received: the lag of scoring. None when nothing waits."""
-    since: datetime | None = UnscoredBatch.objects.aggregate(since=Min("created_at"))["since"]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT min(since) FROM telemetry_waiting()")
+        since: datetime | None = cursor.fetchone()[0]
     return since
 
 

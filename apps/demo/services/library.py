@@ -76,12 +76,11 @@ def _layers(ctx_of: ContextOf, made: Counter[str]) -> None:
 
 
 def _eval_sets(ctx_of: ContextOf, made: Counter[str]) -> None:
-    known = set(EvalSet.objects.values_list("tenant__slug", "slug"))
     for cases in catalogue.eval_sets():
-        if (cases.tenant, cases.slug) in known:
-            continue
         ctx = ctx_of(cases.tenant)
         with ctx.transaction():
+            if EvalSet.objects.filter(tenant_id=ctx.tenant_id, slug=cases.slug).exists():
+                continue
             target = create_eval_set(ctx=ctx, pack=cases.pack, slug=cases.slug, title=cases.title, description=cases.description)
             add_cases(ctx=ctx, eval_set_id=target.pk, cases=[as_sent(case) for case in cases.cases])
         made["eval sets"] += 1

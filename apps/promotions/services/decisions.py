@@ -9,7 +9,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from apps.audit.services import record
-from apps.core.context import ActionContext
+from apps.core.context import ActionContext, in_tenant
 from apps.core.events import publish_on_commit, subscribe
 from apps.core.jobs import enqueue_on_commit
 from apps.identity.selectors import platform_id
@@ -90,8 +90,10 @@ def suspend_invalid(ctx: ActionContext, versions: Iterable[VersionRef], *, becau
         broken = broken.filter(tenant_id=because.tenant_id)
     for layer in broken.select_related("pack", "tenant", "champion").select_for_update(of=("self",)).order_by("id"):
         why = f"{reason} It breaks what {because} now demands."
-        decision = decide(ctx, layer, DecisionKind.SUSPEND, champion=layer.champion, challenger=None, reason=why.strip())
-        suspend_layer(ctx, layer, decision_id=decision.pk)
+        # The shared library's change reaches layers of tenants: what is written there is written as that tenant, by the same actor.
+        with in_tenant(layer.tenant_id):
+            decision = decide(ctx, layer, DecisionKind.SUSPEND, champion=layer.champion, challenger=None, reason=why.strip())
+            suspend_layer(ctx, layer, decision_id=decision.pk)
         made.append(decision)
     return made
 

@@ -4,9 +4,10 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import connection
 
-from apps.audit.models import Head
 from apps.audit.services import verify_tenant
+from apps.core.context import in_tenant
 
 
 class Command(BaseCommand):
@@ -16,10 +17,11 @@ class Command(BaseCommand):
         parser.add_argument("--tenant", type=UUID, help="only the chain of this tenant id")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        tenants = [options["tenant"]] if options["tenant"] else list(Head.objects.order_by("tenant_id").values_list("tenant_id", flat=True))
+        tenants = [options["tenant"]] if options["tenant"] else _chains()
         broken = 0
         for tenant_id in tenants:
-            found = verify_tenant(tenant_id)
+            with in_tenant(tenant_id):
+                found = verify_tenant(tenant_id)
             if found is None:
                 self.stdout.write(f"{tenant_id}: holds")
             else:
@@ -27,3 +29,9 @@ class Command(BaseCommand):
                 self.stderr.write(f"{tenant_id}: broken at event {found.seq}: {found.reason}")
         if broken:
             raise SystemExit(1)
+
+
+def _chains() -> list[UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tenant_id FROM audit_chains() ORDER BY tenant_id")
+        return [tenant_id for (tenant_id,) in cursor.fetchall()]
