@@ -1,21 +1,29 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from apps.audit.exports import ExportError, verify_file
 from apps.audit.models import Head
 from apps.audit.services import verify_tenant
+from apps.audit.signing import public_key
 
 
 class Command(BaseCommand):
-    help = "Verifies every audit chain; exits 1 and names the first broken row of each chain that does not hold."
+    help = "Verifies every audit chain, or an exported file; exits 1 and names the first broken row of each chain that does not hold."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", type=UUID, help="only the chain of this tenant id")
+        parser.add_argument("--export", type=Path, help="a JSONL export, verified against its own proof without the database")
+        parser.add_argument("--key", type=Path, help="PEM file of the public key that must have signed the export")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["export"]:
+            self._verify_file(options["export"], options["key"])
+            return
         tenants = [options["tenant"]] if options["tenant"] else list(Head.objects.order_by("tenant_id").values_list("tenant_id", flat=True))
         broken = 0
         for tenant_id in tenants:
@@ -27,3 +35,18 @@ class Command(BaseCommand):
                 self.stderr.write(f"{tenant_id}: broken at event {found.seq}: {found.reason}")
         if broken:
             raise SystemExit(1)
+
+    def _verify_file(self, path: Path, key: Path | None) -> None:
+        try:
+            trusted = public_key(key) if key else None
+            with path.open("rb") as lines:
+                proof = verify_file(lines, trusted=trusted)
+        except ExportError as error:
+            self.stderr.write(f"{path}: {error}")
+            raise SystemExit(1) from None
+        except (OSError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        by = "not signed" if proof["signature"] is None else f"signed by {proof['key']}"
+        if proof["signature"] is not None and trusted is None:
+            by += " (say --key to hold it to one you trust)"
+        self.stdout.write(f"{path}: holds, {proof['count']} events of tenant {proof['tenant_id']}, {by}")
