@@ -30,15 +30,14 @@ class Buckets(Generic[Key]):
         if rate <= 0:
             return 0.0
         with self._lock:
-            full_at = self._full_at.get(key, now)
-            if full_at < now:
-                full_at = now
-            full_at += 1.0 / rate
+            known = self._full_at.get(key)
+            each = 1.0 / rate
+            full_at = each + (known if known is not None and known > now else now)
             # A bucket of less than one token would never give any.
-            wait = full_at - now - max(self.burst_s, 1.0 / rate)
+            wait = full_at - now - (self.burst_s if self.burst_s > each else each)
             if wait > 1e-9:
                 return wait
-            if len(self._full_at) >= self.limit and key not in self._full_at:
+            if known is None and len(self._full_at) >= self.limit:
                 self._forget(now)
             self._full_at[key] = full_at
             return 0.0
