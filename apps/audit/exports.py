@@ -21,7 +21,7 @@ from apps.audit.services import content_of, record, text_of
 from apps.audit.signing import check, signed
 from apps.core.access import Action, demand
 from apps.core.context import ActionContext
-from apps.core.errors import problem
+from apps.core.errors import Problem, problem
 
 Format = Literal["jsonl", "csv"]
 MEDIA_TYPES: dict[Format, str] = {"jsonl": "application/jsonl", "csv": "text/csv; charset=utf-8"}
@@ -152,19 +152,34 @@ def verify_file(lines: Iterable[bytes], *, trusted: str | None = None) -> Mappin
     """The proof of a JSONL export whose every event, text, link and signature holds. `trusted` is the public key, in hex, that must have
     signed it. Raises ExportError."""
     parsed = _parse(lines)
-    if not parsed or "proof" not in parsed[-1]:
+    if not parsed or not isinstance(parsed[-1].get("proof"), dict):
         raise ExportError("its last line is no proof: the file was cut off")
     proof = parsed.pop()["proof"]
+    try:
+        _verify(parsed, proof, trusted)
+    except ExportError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, Problem) as error:
+        raise ExportError("a line does not have the fields of an export") from error
+    return dict(proof)
+
+
+def _verify(parsed: list[dict[str, Any]], proof: Mapping[str, Any], trusted: str | None) -> None:
     reason = check(proof, trusted=trusted)
     if reason is not None:
         raise ExportError(f"the proof does not hold: {reason}")
     if len(parsed) != proof["count"]:
         raise ExportError(f"the proof speaks of {proof['count']} events, {len(parsed)} are there")
-    if parsed:
-        found = _verify(parsed, proof)
-        if found is not None:
-            raise ExportError(f"broken at event {found.seq}: {found.reason}")
-    return dict(proof)
+    if not parsed:
+        return
+    links = [_link(line) for line in parsed]
+    found: Break | None = next(
+        (Break(link.seq, "it belongs to another tenant") for link in links if link.content["tenant_id"] != proof["tenant_id"]), None
+    )
+    previous, last = bytes.fromhex(proof["previous"]), bytes.fromhex(proof["hash"])
+    found = found or verify(links, head_seq=int(proof["last"]), head_hash=last, first=int(proof["first"]), previous=previous)
+    if found is not None:
+        raise ExportError(f"broken at event {found.seq}: {found.reason}")
 
 
 def _parse(lines: Iterable[bytes]) -> list[dict[str, Any]]:
@@ -175,19 +190,6 @@ def _parse(lines: Iterable[bytes]) -> list[dict[str, Any]]:
         except msgspec.MsgspecError as error:
             raise ExportError(f"line {number} is not a JSON object") from error
     return parsed
-
-
-def _verify(parsed: list[dict[str, Any]], proof: Mapping[str, Any]) -> Break | None:
-    try:
-        links = [_link(line) for line in parsed]
-        stranger = next((link for link in links if link.content["tenant_id"] != proof["tenant_id"]), None)
-        previous, last = bytes.fromhex(proof["previous"]), bytes.fromhex(proof["hash"])
-        first, upto = int(proof["first"]), int(proof["last"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ExportError("a line does not have the fields of an export") from error
-    if stranger is not None:
-        return Break(stranger.seq, "it belongs to another tenant")
-    return verify(links, head_seq=upto, head_hash=last, first=first, previous=previous)
 
 
 def _link(line: Mapping[str, Any]) -> Link:

@@ -60,7 +60,7 @@ class SecurityHeadersMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         # What Django keeps below `headers`: setting three there checks and encodes each anew, 20 µs of every resolve.
-        headers: dict[str, tuple[str, str]] = response.headers._store  # type: ignore[attr-defined]
+        headers: dict[str, tuple[str, str]] = response.headers._store
         for key, pair in PREPARED:
             headers.setdefault(key, pair)
         if "content-security-policy" not in headers:

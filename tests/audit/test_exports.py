@@ -86,6 +86,10 @@ def change(field: str, value: Any) -> Callable[[list[dict[str, Any]]], None]:
         (lambda rows: rows.pop(), "cut off"),
         (change("tenant_id", "other"), "another tenant"),
         (lambda rows: rows[0].pop("hash"), "fields of an export"),
+        (lambda rows: rows[0].update(event=None), "fields of an export"),
+        (lambda rows: rows[-1]["proof"].pop("count"), "fields of an export"),
+        (lambda rows: rows[-1].update(proof=7), "cut off"),
+        (change("data", {"n": 1.5}), "fields of an export|event 2"),
     ],
 )
 def test_what_was_changed_is_found(tenant: Tenant, tamper: Callable[[list[dict[str, Any]]], Any], said: str) -> None:

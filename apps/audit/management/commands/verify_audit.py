@@ -46,7 +46,7 @@ class Command(BaseCommand):
             raise SystemExit(1) from None
         except (OSError, ValueError) as error:
             raise CommandError(str(error)) from error
-        by = "not signed" if proof["signature"] is None else f"signed by {proof['key']}"
-        if proof["signature"] is not None and trusted is None:
+        by = "not signed" if proof.get("signature") is None else f"signed by {proof['key']}"
+        if proof.get("signature") is not None and trusted is None:
             by += " (say --key to hold it to one you trust)"
         self.stdout.write(f"{path}: holds, {proof['count']} events of tenant {proof['tenant_id']}, {by}")
