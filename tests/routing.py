@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from django.apps import apps
 from django.db import connection, transaction
+from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from drf_spectacular.generators import SchemaGenerator
@@ -109,7 +110,10 @@ class World:
         if who is not None:
             headers["Authorization"] = f"Bearer {self.tokens[who]}"
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        return self.client.generic(method.upper(), PREFIX + path, raw, content_type="application/json", headers=headers)
+        response = self.client.generic(method.upper(), PREFIX + path, raw, content_type="application/json", headers=headers)
+        if response.streaming:
+            return HttpResponse(b"".join(response.streaming_content), status=response.status_code, headers=dict(response.items()))
+        return response
 
     def call(self, who: str | None, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """One request; what it changed is undone."""

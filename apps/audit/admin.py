@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -11,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
 from unfold.paginator import InfinitePaginator
 
+from apps.audit.exports import answer, export
 from apps.audit.models import Event
 from apps.audit.selectors import head
 from apps.audit.services import verify_tenant
@@ -42,6 +44,7 @@ def _text(key: str) -> Any:
 
 ACTOR, REASON = Column("Actor", _text("actor")), Column("Reason", _text("reason"))
 OBJECT = Column("Object", _object)
+MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"})
 
 
 class AreaFilter(filters.Values):
@@ -66,6 +69,19 @@ def _neighbours(request: HttpRequest, event: Event) -> dict[str, Any]:
             ]
         )
     return {"table": {"title": "Place in the chain", "headers": ["Number", "Event", "Previous hash", "Hash"], "rows": rows}}
+
+
+class ExportForm(ActForm):
+    since = forms.DateTimeField(required=False, widget=MOMENT, help_text="UTC; empty begins with the first event.")
+    until = forms.DateTimeField(required=False, widget=MOMENT, help_text="UTC, not included; empty ends with the last event.")
+    format = forms.ChoiceField(
+        choices=[("jsonl", "JSON lines, with the proof"), ("csv", "CSV, for spreadsheets")],
+        help_text="Only JSON lines can be verified offline: manage.py verify_audit --export.",
+    )
+
+
+def _export(call: Call) -> Done:
+    return Done(page=answer(call.ctx, export(ctx=call.ctx, **call.data), call.data["format"]))
 
 
 def _verify(call: Call) -> Done:
@@ -141,6 +157,18 @@ class EventAdmin(GovernedAdmin):
             explain=lambda request, obj: [
                 "Reads this tenant's events from the first to the last and recomputes every hash, the erasable texts included.",
                 "Changes nothing. A long chain takes a while.",
+            ],
+        ),
+        Act(
+            name="export",
+            label="Export",
+            icon="download",
+            rights=(Action.EXPORT,),
+            form=ExportForm,
+            run=_export,
+            explain=lambda request, obj: [
+                "Downloads the events of a range, names and reasons included, with the proof that none is missing or changed.",
+                "The export is recorded. For another one, open this page again.",
             ],
         ),
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from django.db import connection
 from django.db.models import Q, QuerySet
 
 from apps.audit.models import Event, Head
@@ -30,3 +33,10 @@ def search(rows: QuerySet[Event], words: str) -> QuerySet[Event]:
 def head(ctx: ActionContext) -> Head | None:
     """Where the chain of the context's tenant ends; None before its first event."""
     return Head.objects.filter(tenant_id=ctx.tenant_id).first()
+
+
+def chains() -> list[UUID]:
+    """The tenants that have a chain, whoever asks: verification and the export of heads go through all of them."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tenant_id FROM audit_chains() ORDER BY tenant_id")
+        return [tenant_id for (tenant_id,) in cursor.fetchall()]

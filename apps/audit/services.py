@@ -103,7 +103,7 @@ def _event(ctx: ActionContext, entry: Entry, tenant_id: UUID, seq: int, previous
         object_type=entry.object_type,
         object_id=entry.object_id,
         data=entry.data,
-        text_hash=text_hash(salt, _text(text)),
+        text_hash=text_hash(salt, text_of(text)),
         at=now,
         previous=previous,
     )
@@ -111,7 +111,7 @@ def _event(ctx: ActionContext, entry: Entry, tenant_id: UUID, seq: int, previous
     return event, EventText(event_id=event.id, tenant_id=tenant_id, salt=salt, text=text)
 
 
-def _text(text: Mapping[str, str]) -> str:
+def text_of(text: Mapping[str, str]) -> str:
     return msgspec.json.encode(text, order="sorted").decode()
 
 
@@ -152,7 +152,7 @@ def _links(tenant_id: UUID, upto: int) -> Iterator[Link]:
     for event in events.iterator(chunk_size=2000):
         content = content_of(event)
         text: EventText | None = getattr(event, "text", None)
-        if text is not None and text_hash(bytes(text.salt), _text(text.text)) != bytes(event.text_hash or b""):
+        if text is not None and text_hash(bytes(text.salt), text_of(text.text)) != bytes(event.text_hash or b""):
             content["text_hash"] = "the text was changed"
         yield Link(event.seq, content, bytes(event.previous), bytes(event.hash))
 

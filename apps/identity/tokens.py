@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
+from apps.core import limits
 from apps.core.cache import GenerationCache
 from apps.core.context import ActionContext, Actor, RoleGrant, Topic
 from apps.core.errors import Problem, problem
@@ -76,19 +77,36 @@ _lock = threading.Lock()
 _flushed = time.monotonic()
 
 
-def authenticate(header: str) -> Principal:
-    """The principal of an Authorization header. Raises Problem `not_authenticated`."""
+def authenticate(header: str, address: str = "") -> Principal:
+    """The principal of an Authorization header that came from `address`, its request counted. Raises Problem `not_authenticated`, or
+    `rate_limited`: too many requests of the token or the tenant, too many refused tokens from the address. A token that this process
+    knows is never refused for what others at its address do."""
+    try:
+        principal = _recognise(header, address)
+    except Problem as error:
+        if error.code == "not_authenticated":
+            limits.count_failure(address)
+        raise
+    limits.charge(principal.token_id, principal.tenant_id, harness=principal.agent_id is not None)
+    return principal
+
+
+def _recognise(header: str, address: str) -> Principal:
+    def look_up(prefix: str) -> Principal:
+        limits.refuse_guessing(address)
+        return _look_up(prefix)
+
     scheme, _, sent = header.partition(" ")
     match = SHAPE.fullmatch(sent.strip())
     if scheme.lower() != "bearer" or match is None:
         raise _refused()
     prefix, secret = match.groups()
     watcher.fresh()
-    principal = _known.get(prefix, _look_up)
+    principal = _known.get(prefix, look_up)
     now = datetime.now(UTC)
     if principal.valid_until is not None and principal.valid_until <= now:
         _known.drop(prefix)
-        principal = _known.get(prefix, _look_up)
+        principal = _known.get(prefix, look_up)
     if not hmac.compare_digest(principal.hash, hashlib.sha256(secret.encode()).digest()):
         raise _refused()
     _used[principal.token_id] = ("agent" if principal.agent_id else "user", now)

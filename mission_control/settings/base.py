@@ -73,6 +73,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "apps.core.headers.SecurityHeadersMiddleware",
     "apps.core.middleware.RequestIdMiddleware",
     # Harness routes end here: they carry a token, and need neither session nor CSRF nor messages.
     "apps.core.middleware.HarnessMiddleware",
@@ -111,6 +112,15 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = reverse_lazy("admin:login")
+
+# Only the server reads these cookies; another site's pages do not send them along with what they post.
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# Whether a proxy sets X-Forwarded-Proto and X-Forwarded-For itself.
+TRUST_PROXY = env("TRUST_PROXY") == "1"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -188,6 +198,7 @@ CELERY_BEAT_SCHEDULE = {
     "evals.score_runs": {"task": "evals.score_runs", "schedule": 2.0, "options": {"expires": 4}},
     "promotions.reassess_due": {"task": "promotions.reassess_due", "schedule": 15.0, "options": {"expires": 15}},
     "telemetry.make_partitions": {"task": "telemetry.make_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
+    "audit.export_heads": {"task": "audit.export_heads", "schedule": 3600.0, "options": {"expires": 3600}},
     "core.sweep": {"task": "core.sweep", "schedule": 600.0, "options": {"expires": 600}},
 }
 
@@ -198,6 +209,17 @@ CACHE_POLL_S = 0.5
 CACHE_WATCHER = True
 # What a harness is told to keep a resolved pack for, in seconds.
 RESOLVE_TTL_S = int(env("RESOLVE_TTL_S", "60"))
+
+# Requests a second of one process; a burst of two seconds' worth is let through, 0 sets no limit.
+RATE_TOKEN_PER_S = float(env("RATE_TOKEN_PER_S", "500"))
+RATE_TENANT_PER_S = float(env("RATE_TENANT_PER_S", "5000"))
+RATE_PEOPLE_PER_S = float(env("RATE_PEOPLE_PER_S", "50"))
+RATE_FAILURES_PER_S = float(env("RATE_FAILURES_PER_S", "10"))
+
+# PEM file of an Ed25519 private key that signs heads and exports of the audit log; without one they are unsigned, and say so.
+AUDIT_SIGNING_KEY = env("AUDIT_SIGNING_KEY")
+# File that the heads of all chains are appended to every hour, a line of JSON each.
+AUDIT_HEADS_FILE = env("AUDIT_HEADS_FILE")
 
 GRANTS_MODULE = "mission_control.grants"
 

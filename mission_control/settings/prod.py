@@ -11,7 +11,7 @@ if len(os.environ["SECRET_KEY"]) < 50:
     raise ImproperlyConfigured("SECRET_KEY is shorter than 50 characters; `openssl rand -base64 48` makes a good one.")
 
 from .base import *  # noqa: E402
-from .base import env  # noqa: E402
+from .base import TRUST_PROXY  # noqa: E402
 
 DEBUG = False
 
@@ -19,12 +19,10 @@ SECURE_SSL_REDIRECT = True
 # A load balancer asks over plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 # Only behind a proxy that sets or removes this header itself: a client could send it as well.
-if env("TRUST_PROXY") == "1":
+if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = 365 * 24 * 3600
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True
-SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
-X_FRAME_OPTIONS = "DENY"

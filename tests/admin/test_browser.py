@@ -15,6 +15,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from apps.audit.exports import verify_file
 from apps.audit.models import Event as AuditEvent
 from apps.evals.models import EvalCase, EvalResult, EvalRun
 from apps.identity.models import AgentToken, Membership, Tenant
@@ -184,6 +185,7 @@ def pages(acme: Office) -> dict[str, str]:
     found["issue"] = url(objects["agent"], "issue-token")
     found["new-pack"] = list_url(Pack) + "act/create/"
     found["verify"] = "/admin/audit/event/act/verify/"
+    found["export"] = "/admin/audit/event/act/export/"
     return found
 
 
@@ -210,3 +212,37 @@ def test_no_page_is_wider_than_its_window_or_complains(
         tab.shoot(f"filters-{width}-{'dark' if dark else 'light'}")
         assert tab.complaints == []
     assert wide == {}
+
+
+OUTSIDE = ("/nowhere", "/api/v1/nowhere", "/api/v1/packs/", "/api/v1/schema/", "/healthz", "/readyz", "/static/src/favicon.svg")
+
+
+def test_the_browser_holds_every_kind_of_page_to_its_policy(browser: Any, live_server: Any, acme: Office) -> None:
+    tab = Tab(browser, live_server.url)
+    tab.take_over(acme.client("admin"))
+    for path in (*OUTSIDE, "/admin/login/", "/admin/password_change/", "/admin/packs/pack/no-such/", "/admin/audit/event/"):
+        tab.go(path)
+        assert [said for said in tab.complaints if "Content Security Policy" in said] == [], path
+        if path == "/nowhere":
+            # Its one style is known by its hash.
+            assert tab.page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "544px"
+    tab.complaints.clear()
+    tab.page.evaluate("document.body.appendChild(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))")
+    tab.page.evaluate("document.body.setAttribute('onclick', 'window.ran = 1')")
+    tab.page.evaluate("document.body.click()")
+    assert tab.page.evaluate("window.ran") is None
+    assert [said for said in tab.complaints if "Content Security Policy" in said]
+
+
+def test_an_auditor_downloads_a_range_with_its_proof(browser: Any, live_server: Any, acme: Office) -> None:
+    tab = Tab(browser, live_server.url)
+    tab.take_over(acme.client("admin"))
+    tab.go("/admin/audit/event/")
+    tab.page.click("a.mc-button:has-text('Export')")
+    with tab.page.expect_download() as started:
+        tab.page.click("button[type=submit]:has-text('Export')")
+    with Path(started.value.path()).open("rb") as lines:
+        proof = verify_file(lines)
+    assert proof["count"] == AuditEvent.objects.filter(tenant_id=acme.tenant.pk).count() - 1
+    assert AuditEvent.objects.filter(tenant_id=acme.tenant.pk).latest("seq").action == "audit.exported"
+    assert tab.complaints == []

@@ -67,3 +67,9 @@ class VerificationSerializer(serializers.Serializer[Any]):
     events = serializers.IntegerField(help_text="Where the chain's head stands.")
     head = serializers.CharField(allow_null=True, help_text="The head's hash; null before the first event.")
     broken = BreakSerializer(allow_null=True)
+
+
+class ExportQuerySerializer(serializers.Serializer[Any]):
+    since = serializers.DateTimeField(default=None)
+    until = serializers.DateTimeField(default=None)
+    format = serializers.ChoiceField(choices=["jsonl", "csv"], default="jsonl")

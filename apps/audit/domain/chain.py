@@ -40,9 +40,10 @@ def text_hash(salt: bytes, text: str) -> bytes:
     return hashlib.sha256(salt + text.encode()).digest()
 
 
-def verify(links: Iterable[Link], *, head_seq: int, head_hash: bytes) -> Break | None:
-    """Walks a chain from its first event to its head; None when every link holds."""
-    previous, expected = GENESIS, 1
+def verify(links: Iterable[Link], *, head_seq: int, head_hash: bytes, first: int = 1, previous: bytes = GENESIS) -> Break | None:
+    """Walks a chain from its first event to its head; None when every link holds. For a part of a chain, `first` is the number that it
+    begins with and `previous` the hash before it."""
+    expected = first
     for link in links:
         if link.seq != expected:
             return Break(expected, f"event {expected} is missing")

@@ -12,6 +12,7 @@ from django.contrib import messages
 from django.db import IntegrityError, transaction
 from django.db.models import BooleanField, ExpressionWrapper, Model
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
@@ -87,7 +88,7 @@ class Done:
 
     message: str = ""
     to: Model | str | None = None
-    page: HttpResponse | None = None
+    page: HttpResponseBase | None = None
 
 
 def _always(ctx: ActionContext, obj: Any) -> bool:
@@ -161,7 +162,7 @@ def show_form(
     return TemplateResponse(request, "core/act.html", page, status=status)
 
 
-def answer(request: HttpRequest, act: Act, *, obj: Any, back: str, context: dict[str, Any]) -> HttpResponse:
+def answer(request: HttpRequest, act: Act, *, obj: Any, back: str, context: dict[str, Any]) -> HttpResponseBase:
     """Shows the act's page, or does it and goes on. The caller has checked the right to it."""
     if request.method in ("GET", "HEAD"):
         return show_form(request, act, act.form(request=request, obj=obj), obj=obj, back=back, context=context)

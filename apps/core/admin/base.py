@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import DataError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -262,7 +263,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         allowed = [act for act in self.list_acts if any(holds(ctx, right) for right in act.rights) and act.when(ctx, None)]
         return [Button(act.label, self._list_act_url(act), act.icon, act.tone) for act in allowed]
 
-    def act_view(self, request: HttpRequest, object_id: str, act: str) -> HttpResponse:
+    def act_view(self, request: HttpRequest, object_id: str, act: str) -> HttpResponseBase:
         obj = self.visible(request, object_id)
         found = next((each for each in self.acts_of() if each.name == act), None)
         if found is None:
@@ -276,7 +277,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
             return redirect(back)
         return acting.answer(request, found, obj=obj, back=back, context={**self.page_context(request), "heading": self.heading(obj)})
 
-    def list_act_view(self, request: HttpRequest, act: str) -> HttpResponse:
+    def list_act_view(self, request: HttpRequest, act: str) -> HttpResponseBase:
         ctx: ActionContext = context_of(request)
         found = next((each for each in self.list_acts if each.name == act), None)
         if found is None:

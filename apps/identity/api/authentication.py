@@ -9,7 +9,9 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.request import Request
 
+from apps.core import limits
 from apps.core.http import request_id_of
+from apps.core.limits import address_of
 from apps.identity.sessions import context_for_session
 from apps.identity.tokens import Principal, authenticate
 
@@ -33,8 +35,8 @@ class TokenAuthentication(BaseAuthentication):
         header = request.META.get("HTTP_AUTHORIZATION", "")
         if not header:
             return None
-        principal = authenticate(header)
         http: Any = request._request
+        principal = authenticate(header, address_of(http))
         http.ctx = principal.context(request_id_of(http))
         return TokenUser(principal), principal
 
@@ -49,7 +51,9 @@ class BrowserSessionAuthentication(SessionAuthentication):
         found = super().authenticate(request)
         if found is not None:
             http: HttpRequest = request._request
-            http.ctx = context_for_session(http, channel="api")  # type: ignore[attr-defined]
+            ctx = context_for_session(http, channel="api")
+            limits.charge(found[0].pk, ctx.tenant_id, harness=False)
+            http.ctx = ctx  # type: ignore[attr-defined]
         return found
 
 

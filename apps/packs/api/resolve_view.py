@@ -11,6 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 from apps.core.access import Action
 from apps.core.api.plain import Parameter, documented
 from apps.core.errors import problem
+from apps.core.limits import address_of
 from apps.identity.permissions import require
 from apps.identity.tokens import authenticate
 from apps.packs.resolve import resolve
@@ -73,7 +74,7 @@ def resolve_view(request: HttpRequest) -> HttpResponse:
     """Folded from every live layer on the agent's chain, with origins; 304 while the ETag still holds."""
     if request.method not in ("GET", "HEAD"):
         raise problem("method_not_allowed", "Resolve answers GET.")
-    principal = authenticate(request.META.get("HTTP_AUTHORIZATION", ""))
+    principal = authenticate(request.META.get("HTTP_AUTHORIZATION", ""), address_of(request))
     require(principal.context(request.request_id), Action.RESOLVE, tenant_id=principal.tenant_id)  # type: ignore[attr-defined]
     query = request.GET
     for name in query:

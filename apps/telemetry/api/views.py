@@ -14,6 +14,7 @@ from apps.core.api.plain import Parameter, documented
 from apps.core.context import ActionContext
 from apps.core.errors import problem
 from apps.core.http import request_id_of
+from apps.core.limits import address_of
 from apps.identity.permissions import require
 from apps.identity.tokens import authenticate
 from apps.telemetry.api.body import read_json_body
@@ -71,7 +72,7 @@ def _take(request: HttpRequest, decode: Callable[[bytes], DecodedBatch[Item]], i
 
 def _sender(request: HttpRequest) -> tuple[ActionContext, Sender]:
     """Who sends, before a byte of the body is read."""
-    principal = authenticate(request.META.get("HTTP_AUTHORIZATION", ""))
+    principal = authenticate(request.META.get("HTTP_AUTHORIZATION", ""), address_of(request))
     ctx = principal.context(request_id_of(request))
     require(ctx, Action.TELEMETRY, tenant_id=principal.tenant_id, team_id=principal.team_id)
     return ctx, Sender(principal.tenant, principal.agent, principal.team)

@@ -1,23 +1,31 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandParser
-from django.db import connection
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from apps.audit.exports import ExportError, verify_file
+from apps.audit.selectors import chains
 from apps.audit.services import verify_tenant
+from apps.audit.signing import public_key
 from apps.core.context import in_tenant
 
 
 class Command(BaseCommand):
-    help = "Verifies every audit chain; exits 1 and names the first broken row of each chain that does not hold."
+    help = "Verifies every audit chain, or an exported file; exits 1 and names the first broken row of each chain that does not hold."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", type=UUID, help="only the chain of this tenant id")
+        parser.add_argument("--export", type=Path, help="a JSONL export, verified against its own proof without the database")
+        parser.add_argument("--key", type=Path, help="PEM file of the public key that must have signed the export")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        tenants = [options["tenant"]] if options["tenant"] else _chains()
+        if options["export"]:
+            self._verify_file(options["export"], options["key"])
+            return
+        tenants = [options["tenant"]] if options["tenant"] else chains()
         broken = 0
         for tenant_id in tenants:
             with in_tenant(tenant_id):
@@ -30,8 +38,17 @@ class Command(BaseCommand):
         if broken:
             raise SystemExit(1)
 
-
-def _chains() -> list[UUID]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT tenant_id FROM audit_chains() ORDER BY tenant_id")
-        return [tenant_id for (tenant_id,) in cursor.fetchall()]
+    def _verify_file(self, path: Path, key: Path | None) -> None:
+        try:
+            trusted = public_key(key) if key else None
+            with path.open("rb") as lines:
+                proof = verify_file(lines, trusted=trusted)
+        except ExportError as error:
+            self.stderr.write(f"{path}: {error}")
+            raise SystemExit(1) from None
+        except (OSError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        by = "not signed" if proof.get("signature") is None else f"signed by {proof['key']}"
+        if proof.get("signature") is not None and trusted is None:
+            by += " (say --key to hold it to one you trust)"
+        self.stdout.write(f"{path}: holds, {proof['count']} events of tenant {proof['tenant_id']}, {by}")
