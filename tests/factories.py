@@ -9,7 +9,8 @@ from uuid import UUID
 from apps.core.context import ActionContext, Actor, RoleGrant, system_context
 from apps.evals.models import EvalSet
 from apps.evals.services.cases import add_cases, create_eval_set
-from apps.identity.models import Agent, AgentToken, ApiToken, Membership, Organisation, Team, Tenant, User
+from apps.identity.models import Agent, AgentToken, ApiToken, Membership, OidcProvider, Organisation, Team, Tenant, User
+from apps.identity.services.oidc import add_provider, map_group
 from apps.identity.tokens import new_secret
 from apps.packs.models import Pack, PackVersion, Subscription
 from apps.packs.services.layers import locked_layer, set_champion
@@ -35,6 +36,17 @@ def user(tenant: Tenant | None = None, *roles: str, email: str = "", team: Team 
         assert tenant is not None
         Membership.objects.create(tenant=tenant, user=person, role=role, team=team)
     return person
+
+
+def provider(tenant: Tenant, slug: str, issuer: str = "https://id.example.test", *, groups: dict[str, str] | None = None) -> OidcProvider:
+    """A way to sign in, whose client is `mission-control` with the secret of OIDC_SECRET_TEST; `groups` is group -> role."""
+    made = add_provider(
+        ctx=system(tenant.pk), slug=slug, name=slug.title(), issuer=issuer, client_id=f"mission-control{'' if '127.0.0.1' in issuer else slug}",
+        secret_env="OIDC_SECRET_TEST",
+    )  # fmt: skip
+    for group, role in (groups or {}).items():
+        map_group(ctx=system(tenant.pk), provider_id=made.pk, group=group, role=role)
+    return made
 
 
 def agent(tenant: Tenant, slug: str = "", *, team: Team | None = None, domain: str = "hr-ops", **fields: Any) -> Agent:

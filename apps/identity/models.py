@@ -151,6 +151,53 @@ class User(AbstractBaseUser):
         return self.is_active
 
 
+secret_env_validator = RegexValidator(r"^OIDC_SECRET_[A-Z0-9_]{1,60}$", "OIDC_SECRET_ and then A-Z, 0-9 or _.")
+
+
+class OidcProvider(TenantOwned):
+    """An OpenID provider by which the people of a tenant sign in. The client's secret stays in the environment, under `secret_env`."""
+
+    slug = models.CharField(max_length=63, unique=True, validators=[slug_validator])
+    name = models.CharField(max_length=100, help_text="Stands on the button of the sign-in page.")
+    issuer = models.CharField(max_length=300)
+    client_id = models.CharField(max_length=300)
+    secret_env = models.CharField(max_length=80, blank=True, validators=[secret_env_validator])
+    scopes = models.CharField(max_length=300, default="openid email profile")
+    groups_claim = models.CharField(max_length=100, default="groups")
+    verified_claim = models.CharField(max_length=100, default="email_verified", help_text="True where the address is the person's.")
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["tenant", "issuer", "client_id"], name="identity_oidcprovider_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class GroupRole(TenantOwned):
+    """Whoever is in this group at the provider holds this role, in the tenant or for one team's objects."""
+
+    provider = models.ForeignKey(OidcProvider, on_delete=models.PROTECT, related_name="group_roles")
+    group = models.CharField(max_length=300)
+    role = models.CharField(max_length=20, choices=[(role, role.replace("_", " ")) for role in MEMBER_ROLES])
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    TEAM_PATH = "team_id"
+
+    class Meta:
+        ordering = ["group"]
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "group", "role", "team"], nulls_distinct=False, name="identity_grouprole_once"),
+            models.CheckConstraint(condition=Q(role__in=MEMBER_ROLES), name="identity_grouprole_role"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.group} as {self.role}"
+
+
 class Membership(TenantOwned):
     """A person's role in a tenant, or for the objects of one of its teams."""
 
@@ -159,6 +206,9 @@ class Membership(TenantOwned):
     role = models.CharField(max_length=20, choices=[(role, role.replace("_", " ")) for role in MEMBER_ROLES])
     until = models.DateTimeField(null=True, blank=True, help_text="The role ends at this time.")
     user_ref = models.CharField(max_length=200, blank=True, help_text="The harness's reference to this person, if any.")
+    source = models.ForeignKey(
+        OidcProvider, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="The provider whose group map gave it."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     TEAM_PATH = "team_id"

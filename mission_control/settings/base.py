@@ -83,6 +83,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "apps.identity.oidc.middleware.OidcRefreshMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "apps.core.middleware.AdminContextMiddleware",
 ]
@@ -106,12 +107,23 @@ TEMPLATES = [
 ]
 
 AUTH_USER_MODEL = "identity.User"
-AUTHENTICATION_BACKENDS = ["apps.identity.backends.RoleBackend"]
+AUTHENTICATION_BACKENDS = ["apps.identity.backends.RoleBackend", "apps.identity.oidc.backend.OidcBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = reverse_lazy("admin:login")
+# Sign-in by e-mail and password. In production it is the way in when the provider is away, and off until then.
+LOCAL_LOGIN = env("LOCAL_LOGIN", "1") == "1"
+# Wrong passwords for one account from one address, and seconds until the count begins anew.
+LOCAL_LOGIN_TRIES = 5
+LOCAL_LOGIN_WINDOW_S = 900
+# Seconds after which a person who signed in by OIDC is confirmed by the provider again (sooner where the id token ends sooner).
+OIDC_REFRESH_S = int(env("OIDC_REFRESH_S", "900"))
+# Seconds that the provider has for each answer.
+OIDC_TIMEOUT_S = float(env("OIDC_TIMEOUT_S", "5"))
+# Providers without TLS: for tests on loopback only.
+OIDC_ALLOW_HTTP = False
 
 # Only the server reads these cookies; another site's pages do not send them along with what they post.
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True

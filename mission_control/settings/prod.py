@@ -15,6 +15,8 @@ from .base import TRUST_PROXY  # noqa: E402
 
 DEBUG = False
 
+LOCAL_LOGIN = env("LOCAL_LOGIN", "0") == "1"
+
 SECURE_SSL_REDIRECT = True
 # A load balancer asks over plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]

@@ -12,3 +12,4 @@ CACHE_WATCHER = False
 CACHE_STALENESS_S = -1.0
 # Hundreds of requests a test come from one token or address; the tests of the limits set their own.
 RATE_TOKEN_PER_S = RATE_TENANT_PER_S = RATE_PEOPLE_PER_S = RATE_FAILURES_PER_S = 0.0
+OIDC_ALLOW_HTTP = True

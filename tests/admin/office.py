@@ -15,7 +15,7 @@ from apps.core.context import ActionContext, Actor, RoleGrant
 from apps.evals.models import EvalRun, EvalSet
 from apps.evals.services.answers import lease_cases, submit_outputs
 from apps.evals.services.online import score_batch
-from apps.identity.models import Agent, Tenant, User
+from apps.identity.models import Agent, Membership, Tenant, User
 from apps.packs.models import PackVersion
 from apps.packs.services.versions import create_version
 from apps.promotions.models import Approval, Promotion
@@ -109,6 +109,8 @@ def fill(made: Office, rows: int) -> None:
         make.agent_token(agent, name=f"token {n}")
         person = make.user(tenant, "manager", email=f"person-{n}@filled.test", team=team)
         make.api_token(person, tenant, name=f"token {n}")
+        provider = make.provider(tenant, f"sso-{n}", groups={f"group-{n}": "viewer"})
+        Membership.objects.create(tenant=tenant, user=person, role="viewer", source=provider)
         shared = make.own_pack(make.platform(), f"shared-{n}")
         make.subscription(tenant, shared)
         pack = make.own_pack(tenant, f"pack-{n}")

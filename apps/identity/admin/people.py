@@ -123,9 +123,10 @@ class MembershipAdmin(GovernedAdmin):
         columns.badge("role"),
         columns.link("team"),
         columns.moment("until"),
+        columns.link("source", "Given by"),
         columns.moment("created_at", "Since"),
     )
-    list_select_related = ("user", "team")
+    list_select_related = ("user", "team", "source")
     list_filter = ("role", filters.related("team", "identity.Team", "team"), filters.when("until"))
     search_fields = ("user__email", "user__name", "user_ref")
     ordering = ("user__email", "role")
@@ -140,6 +141,7 @@ class MembershipAdmin(GovernedAdmin):
                 columns.link("team"),
                 columns.moment("until"),
                 columns.code("user_ref", "Harness reference"),
+                columns.link("source", "Given by"),
                 columns.moment("created_at", "Since"),
             ),
         ),

@@ -17,7 +17,7 @@ from apps.core.context import ActionContext, Topic
 from apps.core.errors import problem
 from apps.core.generations import bump
 from apps.identity.domain.roles import MEMBER_ROLES
-from apps.identity.models import ApiToken, Membership, Team, Tenant, User
+from apps.identity.models import ApiToken, Membership, OidcProvider, Team, Tenant, User
 from apps.identity.permissions import lacking, require
 from apps.identity.selectors import team_by_slug
 from apps.identity.services.rows import assign, save, validate
@@ -30,10 +30,11 @@ def create_user(*, ctx: ActionContext, email: str, name: str = "", password: str
     """
     with ctx.transaction():
         require(ctx, Action.MANAGE_MEMBERS, tenant_id=ctx.tenant_id)
-        return _create_user(ctx, email, name, password)
+        return create_person(ctx, email, name, password)
 
 
-def _create_user(ctx: ActionContext, email: str, name: str, password: str | None = None) -> User:
+def create_person(ctx: ActionContext, email: str, name: str, password: str | None = None) -> User:
+    """For services whose caller has been asked for its rights. Raises Problem `invalid`, `slug_taken`."""
     user = User(email=normal_email(email), name=name.strip())
     if password is not None:
         try:
@@ -79,9 +80,18 @@ def update_team(*, ctx: ActionContext, slug: str, **changes: Any) -> Team:
 
 
 def add_member(
-    *, ctx: ActionContext, email: str, role: str, team: str | None = None, until: datetime | None = None, user_ref: str = "", name: str = ""
+    *,
+    ctx: ActionContext,
+    email: str,
+    role: str,
+    team: str | None = None,
+    until: datetime | None = None,
+    user_ref: str = "",
+    name: str = "",
+    source: OidcProvider | None = None,
 ) -> Membership:
     """Gives a person (made when the address is new) a role in the context's tenant, or for the objects of one team (its slug).
+    `source` is the provider whose group map gives it.
 
     Nobody can grant a role whose actions they lack themselves. Raises Problem `permission_denied`, `invalid`, `wrong_state` (has it).
     """
@@ -92,8 +102,8 @@ def add_member(
         _require_grantable(ctx, role, team_id)
         _check_until(until)
         _lock(ctx)
-        user = User.objects.filter(email=normal_email(email)).first() or _create_user(ctx, email, name)
-        membership = Membership(tenant_id=ctx.tenant_id, user=user, team=found, role=role, until=until, user_ref=user_ref)
+        user = User.objects.filter(email=normal_email(email)).first() or create_person(ctx, email, name)
+        membership = Membership(tenant_id=ctx.tenant_id, user=user, team=found, role=role, until=until, user_ref=user_ref, source=source)
         validate(membership, "role", "user_ref")
         save(membership, taken={"identity_membership_once": _held(role)})
         record(ctx, "identity.member_added", membership, data=_facts(membership))
@@ -132,7 +142,9 @@ def remove_member(*, ctx: ActionContext, membership_id: UUID | str, reason: str 
     with ctx.transaction():
         membership = _governed(ctx, membership_id)
         _require_grantable(ctx, membership.role, membership.team_id)
-        _keep_an_admin(membership)
+        # What a group map gave, its provider takes away, were it the last: who left the organisation must not stay in.
+        if membership.source_id is None or ctx.actor.kind != "system":
+            _keep_an_admin(membership)
         revoked = 0
         if not Membership.objects.filter(tenant_id=membership.tenant_id, user_id=membership.user_id).exclude(pk=membership.pk).exists():
             tokens = ApiToken.objects.filter(tenant_id=membership.tenant_id, user_id=membership.user_id, revoked_at__isnull=True)
@@ -193,4 +205,5 @@ def _facts(membership: Membership) -> dict[str, Any]:
         "role": membership.role,
         "team": membership.team_id,
         "until": membership.until.isoformat() if membership.until else None,
+        **({"source": membership.source_id} if membership.source_id else {}),
     }

@@ -9,7 +9,9 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from apps.audit.services import record
+from apps.core.context import system_context
 from apps.identity.models import User
+from apps.identity.selectors import platform_id
 from apps.identity.sessions import context_for_session
 
 
@@ -23,6 +25,16 @@ def signed_in(sender: type[User], request: HttpRequest, user: User, **_: Any) ->
 def signed_out(sender: type[User], request: HttpRequest, user: User | None, **_: Any) -> None:
     if isinstance(user, User):
         _record(request, user, "identity.signed_out")
+
+
+def record_wrong_password(*, email: str, tries: int, last: bool) -> None:
+    """A wrong password for an account that exists, in the chain of `platform`; `last` where the next is not tried any more."""
+    user = User.objects.filter(email=email).first()
+    if user is None:
+        return
+    ctx = system_context("sign-in", tenant_id=platform_id(), channel="admin")
+    with ctx.transaction():
+        record(ctx, "identity.sign_in_blocked" if last else "identity.sign_in_failed", user, data={"tries": tries})
 
 
 def _record(request: HttpRequest, user: User, action: str) -> None:
