@@ -22,6 +22,8 @@ SHELL = (
     f"{CLOSED}; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self';"
     " connect-src 'self'; form-action 'self'"
 )
+# The admin, and the pages on the way into it.
+SHELL_PATHS = ("/admin/", "/oidc/")
 FEATURES = (
     "accelerometer",
     "camera",
@@ -75,6 +77,6 @@ def policy_for(path: str, content_type: str, status: int) -> str:
     html = content_type.startswith("text/html")
     if html and settings.DEBUG and status in (400, 404, 500):
         return ""
-    if path.startswith("/admin/"):
+    if path.startswith(SHELL_PATHS):
         return SHELL
     return page_policy() if html else STRICT
