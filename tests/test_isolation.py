@@ -40,6 +40,8 @@ EXCEPTIONS = {
     "identity_team": "read with the token, before there is a tenant",
     "identity_membership": "says which tenants a person may choose",
     "identity_agent": "read with the token, before there is a tenant; counted over all tenants by the blast radius",
+    "identity_oidcprovider": "read by the sign-in page, before there is a tenant",
+    "identity_grouprole": "applied at sign-in, before the session has a tenant",
     "identity_agenttoken": "look-up of a token gives the tenant",
     "identity_apitoken": "look-up of a token gives the tenant",
 }
