@@ -91,9 +91,12 @@ def run() -> Iterator[tuple[str, str]]:
                 f"answer to a batch p50 {found['p50_ms']:.0f} ms, p99 {found['p99_ms']:.0f} ms)"
             ),
         )
+    from apps.core.context import in_tenant
+    from apps.identity.models import AgentToken
     from apps.telemetry.models import Run
 
-    stored = Run.objects.count()
+    with in_tenant(AgentToken.objects.get().tenant_id):
+        stored = Run.objects.count()
     yield (
         "Stored = accepted",
         f"{stored:,} = {found['accepted']:,}" if stored == found["accepted"] else f"NO: {stored} and {found['accepted']}",
