@@ -181,7 +181,7 @@ def test_a_replayed_issue_does_not_show_the_secret_again_nor_keep_it() -> None:
     first = api("POST", "tokens/", {"agent": "a"}, **{"Idempotency-Key": "k"}).json()
     again = api("POST", "tokens/", {"agent": "a"}, **{"Idempotency-Key": "k"})
     assert again.status_code == 201 and again.json() == {**first, "token": None}
-    assert first["token"].rpartition("_")[2] not in str(IdempotencyRecord.objects.get().body)
+    assert first["token"].split("_", 2)[2] not in str(IdempotencyRecord.objects.get().body)
     assert AgentToken.objects.count() == 1
 
 
