@@ -17,6 +17,7 @@ from django.utils import timezone
 from apps.core.context import in_tenant, set_tenant
 from apps.core.models import IdempotencyRecord
 from apps.evals.tasks import score_runs
+from apps.identity.models import AgentToken, ApiToken, Membership, OidcProvider, Tenant, User
 from apps.promotions.tasks import reassess_due
 from apps.telemetry.models import Producer
 from mission_control.grants import FUNCTIONS
@@ -37,7 +38,8 @@ EXCEPTIONS = {
 }
 TENANT_TABLES = """
 SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-AND (c.relname IN ('identity_tenant', 'identity_organisation', 'identity_user') OR EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id'))
+AND (c.relname IN ('identity_tenant', 'identity_organisation', 'identity_user')
+    OR EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id'))
 ORDER BY c.relname
 """
 # Those that have no `tenant_id`: which of their rows are a tenant's.
@@ -230,3 +232,104 @@ def test_functions_across_tenants_answer_for_all(world: World, client: Client) -
         assert rows("SELECT core_forget_answers(%s)", [timezone.now() + timedelta(hours=1)]) == [(1,)]
     assert list(IdempotencyRecord.objects.values_list("key", flat=True)) == [kept.key]
     assert not Producer.objects.exists()
+
+
+def test_a_token_is_found_before_its_tenant_is_known(db: None) -> None:
+    acme, other = make.tenant("acme"), make.tenant("other")
+    agent = make.agent(acme, "bot", team=make.team(acme), default_pack="desk")
+    person = make.user(other, "viewer")
+    now = timezone.now()
+    by_agent, by_person = make.agent_token(agent, scopes=["resolve"]), make.api_token(person, other)
+    dead = [
+        make.agent_token(agent, revoked_at=now),
+        make.agent_token(agent, expires_at=now),
+        make.agent_token(make.agent(acme, status="suspended")),
+        make.api_token(person, other, revoked_at=now),
+        make.api_token(make.user(other, "viewer", email="off@other.test"), other),
+        make.agent_token(make.agent(make.tenant("shut"))),
+    ]
+    User.objects.filter(email="off@other.test").update(is_active=False)
+    Tenant.objects.filter(slug="shut").update(status="suspended")
+    ask = "SELECT kind, scopes, tenant_id, tenant, tier, holder_id, holder, team, default_pack FROM identity_token(%s)"
+    with in_production():
+        assert rows(ask, [by_agent.split("_")[1]]) == [
+            ("agent", ["resolve"], acme.pk, "acme", "enterprise", agent.pk, "bot", "support", "desk")
+        ]
+        assert rows(ask, [by_person.split("_")[1]]) == [("user", [], other.pk, "other", "enterprise", person.pk, person.email, None, "")]
+        assert not any(rows(ask, [token.split("_")[1]]) for token in dead) and not rows(ask, ["%"]) and not rows(ask, [None])
+        ids = [token.pk for token in (*AgentToken.objects.all(), *ApiToken.objects.all())]
+        assert ids == [], "without a tenant nothing is listed"
+    tokens = [AgentToken.objects.get(prefix=by_agent.split("_")[1]), ApiToken.objects.get(prefix=by_person.split("_")[1])]
+    with in_production():
+        rows("SELECT identity_tokens_used(%s, %s)", [[token.pk for token in tokens], [now, now]])
+        with in_tenant(acme.pk):
+            assert refusal("UPDATE identity_agenttoken SET last_used_at = now()") == "42501", "written by the function alone"
+    for token in tokens:
+        token.refresh_from_db()
+    assert [token.last_used_at for token in tokens] == [now, now]
+    assert AgentToken.objects.filter(last_used_at__isnull=False).count() == 1
+
+
+def test_a_person_signs_in_before_their_tenant_is_known(db: None) -> None:
+    one, two, shut = make.tenant("one"), make.tenant("two"), make.tenant("shut")
+    person = make.user(one, "viewer", email="ann@one.test", password="correct horse battery")
+    for tenant, until in ((two, timezone.now() - timedelta(days=1)), (shut, None)):
+        Membership.objects.create(tenant=tenant, user=person, role="author", until=until)
+    Tenant.objects.filter(pk=shut.pk).update(status="suspended")
+    invited, nobody = make.user(one, "viewer", email="new@one.test"), make.user(email="off@one.test")
+    User.objects.filter(pk=person.pk).update(issuer="https://id.test", subject="s-1")
+    User.objects.filter(pk=nobody.pk).update(is_active=False)
+    make.provider(one, "one-sso", groups={"staff": "viewer"})
+    make.provider(shut, "shut-sso")
+    off = make.provider(two, "two-sso")
+    OidcProvider.objects.filter(pk=off.pk).update(enabled=False)
+    Tenant.objects.create(organisation=one.organisation, slug="gone", name="Gone", tier="team", status="deleted")
+    with in_production():
+        assert rows("SELECT * FROM identity_tenants_of(%s)", [person.pk]) == [(one.pk, "one", "One", "enterprise")]
+        assert rows("SELECT * FROM identity_tenants_of(%s)", [nobody.pk]) == []
+        asked = [(invited.pk, one.pk), (person.pk, one.pk), (nobody.pk, one.pk)]
+        assert [rows("SELECT identity_only_in(%s, %s)", pair)[0][0] for pair in asked] == [True, False, False]
+        assert rows("SELECT * FROM identity_tenant_by_slug('shut')") == [(shut.pk, "shut", "Shut", "enterprise", "suspended")]
+        assert rows("SELECT * FROM identity_tenant_by_slug('gone')") == []
+        named = "SELECT identity_provider_tenant(%s)"
+        assert [rows(named, [slug])[0][0] for slug in ("one-sso", "shut-sso", "two-sso", "none")] == [one.pk, None, None, None]
+        assert rows("SELECT * FROM identity_sign_in_choices()") == [("one-sso", "One-Sso")]
+        assert rows("SELECT id, email FROM identity_person(%s)", [person.pk]) == [(person.pk, "ann@one.test")]
+        assert rows("SELECT id FROM identity_person(%s)", [nobody.pk]) == []
+        assert rows("SELECT id, is_active FROM identity_person_to_sign_in('off@one.test')") == [(nobody.pk, False)]
+        at = "SELECT identity_person_at(%s)"
+        assert [rows(at, [email])[0][0] for email in ("new@one.test", "%")] == [invited.pk, None]
+        of = "SELECT identity_person_of(%s, %s)"
+        assert rows(of, ["https://id.test", "s-1"]) == [(person.pk,)] and rows(of, ["https://id.test", "s-2"]) == [(None,)]
+        rows("SELECT identity_signed_in(%s)", [person.pk])
+        with in_tenant(one.pk):
+            assert refusal("UPDATE identity_user SET last_login = now()") == "42501", "written by the function alone"
+    assert list(User.objects.filter(last_login__isnull=False)) == [person]
+
+
+def test_every_process_hears_of_every_tenants_changes(db: None) -> None:
+    one, other = make.tenant("one").pk, make.tenant("other").pk
+    with in_production():
+        ((before, floor, *_),) = rows("SELECT * FROM core_changes(0)")
+        assert before == floor, "nothing is kept yet"
+        with in_tenant(one):
+            rows("SELECT core_note_changes(%s, %s)", [["packs", "tokens"], [one, other]])
+            assert rows("SELECT generation, tenant_id FROM core_change") == [(before + 1, one)]
+            assert refusal("INSERT INTO core_change VALUES (99, 'packs', %s, now())", [one]) == "42501"
+            assert refusal("UPDATE core_changecounter SET value = 0") == "42501"
+        assert rows("SELECT * FROM core_changes(%s)", [before]) == [
+            (before + 2, before, before + 1, "packs", one),
+            (before + 2, before, before + 2, "tokens", other),
+        ]
+        # However soon it is asked for, a change of the last minutes stays.
+        assert rows("SELECT core_forget_changes(%s)", [timezone.now() + timedelta(hours=1)]) == [(0,)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changes_that_all_have_heard_of_go_but_for_the_newest(owner_sql: Any) -> None:
+    one = make.tenant("one").pk
+    with in_production():
+        rows("SELECT core_note_changes(%s, %s)", [["packs", "tokens"], [one, one]])
+        owner_sql("UPDATE core_change SET created_at = now() - interval '2 hours'")
+        assert rows("SELECT core_forget_changes(%s)", [timezone.now() - timedelta(hours=1)]) == [(1,)]
+        assert [found[2:4] for found in rows("SELECT * FROM core_changes(0)")] == [(2, "tokens")]

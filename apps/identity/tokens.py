@@ -122,7 +122,7 @@ def _refused() -> Problem:
 def _look_up(prefix: str) -> Principal:
     """By one function of the owner: the token gives the tenant, so there is none to ask in yet."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(TokenRow._fields)} FROM identity_token(%s)", [prefix])
+        cursor.execute("SELECT * FROM identity_token(%s)", [prefix])
         found = cursor.fetchone()
     if found is None:
         raise _refused()
@@ -131,7 +131,7 @@ def _look_up(prefix: str) -> Principal:
 
 
 class TokenRow(NamedTuple):
-    """A live token with its holder: an agent (its slug, team and default pack) or a person (their e-mail address)."""
+    """What the function answers: a live token with its holder, an agent (its slug, team and default pack) or a person (their e-mail address)."""
 
     kind: str
     id: UUID

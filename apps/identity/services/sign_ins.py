@@ -15,7 +15,6 @@ from apps.identity.models import User
 from apps.identity.selectors import person_to_sign_in, platform_id
 from apps.identity.sessions import context_for_session
 
-
 # Django's own receiver would write the row where no tenant sees it.
 user_logged_in.disconnect(dispatch_uid="update_last_login")
 
