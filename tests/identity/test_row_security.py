@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from importlib import import_module
 from io import StringIO
 from typing import Any
 
@@ -31,6 +32,7 @@ from apps.identity.models import (
 )
 from apps.identity.selectors import platform_id
 from apps.identity.tokens import authenticate
+from apps.packs.services.versions import create_version
 from tests import factories as make
 from tests.isolation import in_production
 
@@ -197,3 +199,18 @@ def test_another_process_refuses_the_tokens_of_a_shut_tenant_within_a_second(
                         authenticate(header)
         finally:
             watcher.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_migration_has_tenants_know_the_people_whom_their_rows_name(owner_connection: Any) -> None:
+    acme, other = make.tenant("acme"), make.tenant("other")
+    member, former = make.user(acme, "viewer"), make.user(acme, "author")
+    make.own_pack(acme, "desk")
+    ctx = make.context(acme.pk, "author", user=former)
+    create_version(ctx=ctx, pack_slug="desk", scope="tenant:acme", content=make.content())
+    Membership.objects.filter(user=former).delete()
+    make.user(other, "viewer")
+    owner_connection.execute("DELETE FROM identity_acquaintance")
+    owner_connection.execute(import_module("apps.identity.migrations.0004_row_security_users").KNOWN_SO_FAR)
+    assert set(Acquaintance.objects.filter(tenant=acme).values_list("user_id", flat=True)) == {member.pk, former.pk}
+    assert Acquaintance.objects.count() == 3

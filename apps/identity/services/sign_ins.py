@@ -22,9 +22,9 @@ user_logged_in.disconnect(dispatch_uid="update_last_login")
 @receiver(user_logged_in, dispatch_uid="identity.signed_in")
 def signed_in(sender: type[User], request: HttpRequest, user: User, **_: Any) -> None:
     """Raises when the record fails, and with it the sign-in: Django keeps no session of a request that failed."""
+    _record(request, user, "identity.signed_in")
     with connection.cursor() as cursor:
         cursor.execute("SELECT identity_signed_in(%s)", [user.pk])
-    _record(request, user, "identity.signed_in")
 
 
 @receiver(user_logged_out, dispatch_uid="identity.signed_out")
