@@ -92,10 +92,10 @@ def run() -> Iterator[tuple[str, str]]:
             ),
         )
     from apps.core.context import in_tenant
-    from apps.identity.models import AgentToken
+    from apps.identity.tokens import authenticate
     from apps.telemetry.models import Run
 
-    with in_tenant(AgentToken.objects.get().tenant_id):
+    with in_tenant(authenticate(f"Bearer {token}").tenant_id):
         stored = Run.objects.count()
     yield (
         "Stored = accepted",

@@ -73,8 +73,8 @@ GRANTS: dict[str, str] = {
     "django_celery_beat_solarschedule": ALL,
     "django_celery_beat_clockedschedule": ALL,
     # Core
-    "core_changecounter": "SELECT, UPDATE (value)",
-    "core_change": "SELECT, INSERT, DELETE",
+    "core_changecounter": READ,
+    "core_change": READ,
     "core_idempotencyrecord": "SELECT, INSERT, DELETE, UPDATE (status, body, body_hash, created_at)",
     # Audit: append only; a head moves on, a text can be erased
     "audit_event": APPEND,
@@ -84,13 +84,14 @@ GRANTS: dict[str, str] = {
     "identity_organisation": columns("name"),
     "identity_tenant": columns("name", "tier", "pooling_opt_in", "status"),
     "identity_team": columns("name"),
-    "identity_user": columns("name", "password", "last_login", "is_active", "issuer", "subject"),
+    "identity_user": columns("name", "password", "is_active", "issuer", "subject"),
     "identity_membership": columns("role", "until", "user_ref") + ", DELETE",
+    "identity_acquaintance": APPEND,
     "identity_oidcprovider": columns("name", "secret_env", "scopes", "groups_claim", "verified_claim", "enabled"),
     "identity_grouprole": "SELECT, INSERT, DELETE",
     "identity_agent": columns("name", "team_id", "domain", "autonomy", "harness_kind", "model_policy", "default_pack", "status"),
-    "identity_agenttoken": columns("last_used_at", "revoked_at", "expires_at", "name"),
-    "identity_apitoken": columns("last_used_at", "revoked_at", "expires_at", "name"),
+    "identity_agenttoken": columns("revoked_at", "expires_at", "name"),
+    "identity_apitoken": columns("revoked_at", "expires_at", "name"),
     # Packs
     "packs_pack": columns("title", "description", "visibility"),
     "packs_layer": columns("champion_id", "rollout_id", "challenger_id", "share", "salt", "suspended_by", "flagged_at"),
@@ -130,11 +131,27 @@ GRANTS: dict[str, str] = {
     "telemetry_producer": columns("ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"),
 }
 
-# Functions of the owner that act across tenants (`apps/core/migrations/0004_across_tenants.py`) or make storage.
+# Functions of the owner that act across tenants (`apps/core/migrations/0004_across_tenants.py`), are asked before a tenant is known
+# (`0005_identity_across_tenants.py`) or make storage.
 FUNCTIONS = (
     "audit_chains()",
     "telemetry_waiting()",
     "promotions_open()",
     "core_forget_answers(timestamp with time zone)",
+    "core_changes(bigint)",
+    "core_note_changes(text[],uuid[])",
+    "core_forget_changes(timestamp with time zone)",
+    "identity_token(text)",
+    "identity_tokens_used(uuid[],timestamp with time zone[])",
+    "identity_tenants_of(uuid)",
+    "identity_only_in(uuid,uuid)",
+    "identity_tenant_by_slug(text)",
+    "identity_provider_tenant(text)",
+    "identity_sign_in_choices()",
+    "identity_person(uuid)",
+    "identity_person_to_sign_in(text)",
+    "identity_person_at(text)",
+    "identity_person_of(text,text)",
+    "identity_signed_in(uuid)",
     "telemetry_make_partitions(integer)",
 )

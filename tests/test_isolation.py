@@ -17,6 +17,7 @@ from django.utils import timezone
 from apps.core.context import in_tenant, set_tenant
 from apps.core.models import IdempotencyRecord
 from apps.evals.tasks import score_runs
+from apps.identity.models import AgentToken, ApiToken, Membership, OidcProvider, Tenant, User
 from apps.promotions.tasks import reassess_due
 from apps.telemetry.models import Producer
 from mission_control.grants import FUNCTIONS
@@ -27,29 +28,26 @@ from tests.telemetry import sending
 
 __all__ = ["world"]
 
-# Tables of tenants without policies. What they hold is asked for before any tenant is known, or by every process for all tenants; the
-# application's own filter (`restrict`) and the caches' keys stand alone there.
+# Tables of tenants without policies: the application's own filter (`restrict`) and the caches' keys stand alone there.
 EXCEPTIONS = {
-    "core_change": "every process hears of every tenant's changes; a row holds an id and a topic",
     "packs_pack": "read by resolve and the blast radius outside a tenant's transaction",
     "packs_layer": "read by resolve and the blast radius outside a tenant's transaction",
     "packs_packversion": "read by resolve and the blast radius outside a tenant's transaction",
     "packs_pointerchange": "read by resolve and the blast radius outside a tenant's transaction",
     "packs_subscription": "read by resolve and the blast radius outside a tenant's transaction",
-    "identity_tenant": "found by token and sign-in, and by slug, before there is a tenant",
-    "identity_team": "read with the token, before there is a tenant",
-    "identity_membership": "says which tenants a person may choose",
-    "identity_agent": "read with the token, before there is a tenant; counted over all tenants by the blast radius",
-    "identity_oidcprovider": "read by the sign-in page, before there is a tenant",
-    "identity_grouprole": "applied at sign-in, before the session has a tenant",
-    "identity_agenttoken": "look-up of a token gives the tenant",
-    "identity_apitoken": "look-up of a token gives the tenant",
 }
 TENANT_TABLES = """
 SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-AND (c.relname = 'identity_tenant' OR EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id'))
+AND (c.relname IN ('identity_tenant', 'identity_organisation', 'identity_user')
+    OR EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id'))
 ORDER BY c.relname
 """
+# Those that have no `tenant_id`: which of their rows are a tenant's.
+OF_TENANT = {
+    "identity_tenant": "id = %s",
+    "identity_organisation": "id IN (SELECT organisation_id FROM identity_tenant WHERE id = %s)",
+    "identity_user": "id IN (SELECT user_id FROM identity_acquaintance WHERE tenant_id = %s)",
+}
 POLICIES = "SELECT policyname, cmd, roles::text[] FROM pg_policies WHERE schemaname = 'public' AND tablename = %s"
 
 
@@ -97,6 +95,13 @@ def everything(world: World) -> None:
     world.call("manager", "post", f"promotions/{asked['id']}/approve/", {}, 200)
     world.call("manager", "post", f"promotions/{asked['id']}/start/", {}, 200)
     IdempotencyRecord.objects.create(tenant_id=world.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
+    make.team(world.tenant)
+    make.provider(world.tenant, "sso", groups={"staff": "viewer"})
+
+
+def of_tenant(table: str) -> str:
+    """The condition that a row of the table is a tenant's."""
+    return OF_TENANT.get(table, "tenant_id = %s")
 
 
 def refusal(statement: str, parameters: Any = ()) -> str:
@@ -113,14 +118,18 @@ def refusal(statement: str, parameters: Any = ()) -> str:
 
 def assert_out_of_reach(table: str, row: dict[str, Any]) -> None:
     """Nothing is read, changed, removed or put there for the tenant of `row`."""
-    mine = f"FROM {table} WHERE tenant_id = %s"
-    tenant = [row["tenant_id"]]
+    # Those without a `tenant_id` are known by their own key: which tenant they belong to cannot be asked here.
+    key = "tenant_id" if "tenant_id" in row else "id"
+    mine = f"FROM {table} WHERE {key} = %s"
+    tenant = [row[key]]
     assert rows(f"SELECT count(*) {mine}", tenant) == [(0,)], table
     for (column,) in rows(
         "SELECT column_name FROM information_schema.column_privileges WHERE table_name = %s AND privilege_type = 'UPDATE' LIMIT 1", [table]
     ):
         with connection.cursor() as cursor:
-            cursor.execute(f"UPDATE {table} SET {column} = {column}")
+            # The stranger's own row of this one is theirs to change.
+            where = f"WHERE id = '{row['id']}'" if table in ("identity_tenant", "identity_organisation") else ""
+            cursor.execute(f"UPDATE {table} SET {column} = {column} {where}")
             assert cursor.rowcount == 0, table
     ((deletes,),) = rows("SELECT has_table_privilege(%s, 'DELETE')", [table])
     if deletes:
@@ -128,8 +137,10 @@ def assert_out_of_reach(table: str, row: dict[str, Any]) -> None:
             cursor.execute(f"DELETE {mine}", tenant)
             assert cursor.rowcount == 0, table
     # 42501: the policy. 23503: a trigger before it, which does not see what the row refers to either.
+    # A person is nobody's: any tenant may make an account, for an address that has none.
+    refusals = ("42501", "23503", "23505") if table == "identity_user" else ("42501", "23503")
     put = f"INSERT INTO {table} SELECT (jsonb_populate_record(NULL::{table}, %s::jsonb)).*"
-    assert refusal(put, [json.dumps(row)]) in ("42501", "23503"), table
+    assert refusal(put, [json.dumps(row)]) in refusals, table
 
 
 @pytest.mark.parametrize("whose", ["another tenant's", "none after one", "none at all"])
@@ -140,7 +151,7 @@ def test_raw_sql_in_the_wrong_tenant_gets_nothing(world: World, whose: str) -> N
     samples = {
         table: found[0][0] if isinstance(found[0][0], dict) else json.loads(found[0][0])
         for table in protected
-        if (found := rows(f"SELECT to_jsonb(t) FROM {table} t WHERE tenant_id = %s LIMIT 1", [world.tenant.pk]))
+        if (found := rows(f"SELECT to_jsonb(t) FROM {table} t WHERE {of_tenant(table)} LIMIT 1", [world.tenant.pk]))
     }
     assert set(protected) == set(samples), "make a row of it in `everything`"
     with in_production(), transaction.atomic():
@@ -158,21 +169,22 @@ def test_the_tenants_own_transaction_sees_and_writes_its_rows(world: World) -> N
     with in_production(), in_tenant(world.tenant.pk):
         for (table,) in rows(TENANT_TABLES):
             if table not in EXCEPTIONS:
-                assert rows(f"SELECT count(*) > 0 FROM {table} WHERE tenant_id = %s", [world.tenant.pk]) == [(True,)], table
+                assert rows(f"SELECT count(*) > 0 FROM {table} WHERE {of_tenant(table)}", [world.tenant.pk]) == [(True,)], table
         with connection.cursor() as cursor:
             cursor.execute("UPDATE telemetry_producer SET last_seq = last_seq")
             assert cursor.rowcount == 1
 
 
 def test_shared_rows_are_read_by_all_and_written_by_platform(db: None) -> None:
-    pack = make.own_pack(make.platform(), "shared-pack")
-    made = make.eval_set(make.platform(), pack)
+    platform = make.platform()
+    pack = make.own_pack(platform, "shared-pack")
+    made = make.eval_set(platform, pack)
     acme = make.tenant("acme")
     with in_production(), in_tenant(acme.pk), connection.cursor() as cursor:
         assert rows("SELECT count(*) FROM evals_evalset WHERE id = %s", [made.pk]) == [(1,)]
         cursor.execute("UPDATE evals_evalset SET title = 'mine'")
         assert cursor.rowcount == 0
-    with in_production(), in_tenant(make.platform().pk), connection.cursor() as cursor:
+    with in_production(), in_tenant(platform.pk), connection.cursor() as cursor:
         cursor.execute("UPDATE evals_evalset SET title = 'ours'")
         assert cursor.rowcount == 1
 
@@ -220,3 +232,104 @@ def test_functions_across_tenants_answer_for_all(world: World, client: Client) -
         assert rows("SELECT core_forget_answers(%s)", [timezone.now() + timedelta(hours=1)]) == [(1,)]
     assert list(IdempotencyRecord.objects.values_list("key", flat=True)) == [kept.key]
     assert not Producer.objects.exists()
+
+
+def test_a_token_is_found_before_its_tenant_is_known(db: None) -> None:
+    acme, other = make.tenant("acme"), make.tenant("other")
+    agent = make.agent(acme, "bot", team=make.team(acme), default_pack="desk")
+    person = make.user(other, "viewer")
+    now = timezone.now()
+    by_agent, by_person = make.agent_token(agent, scopes=["resolve"]), make.api_token(person, other)
+    dead = [
+        make.agent_token(agent, revoked_at=now),
+        make.agent_token(agent, expires_at=now),
+        make.agent_token(make.agent(acme, status="suspended")),
+        make.api_token(person, other, revoked_at=now),
+        make.api_token(make.user(other, "viewer", email="off@other.test"), other),
+        make.agent_token(make.agent(make.tenant("shut"))),
+    ]
+    User.objects.filter(email="off@other.test").update(is_active=False)
+    Tenant.objects.filter(slug="shut").update(status="suspended")
+    ask = "SELECT kind, scopes, tenant_id, tenant, tier, holder_id, holder, team, default_pack FROM identity_token(%s)"
+    with in_production():
+        assert rows(ask, [by_agent.split("_")[1]]) == [
+            ("agent", ["resolve"], acme.pk, "acme", "enterprise", agent.pk, "bot", "support", "desk")
+        ]
+        assert rows(ask, [by_person.split("_")[1]]) == [("user", [], other.pk, "other", "enterprise", person.pk, person.email, None, "")]
+        assert not any(rows(ask, [token.split("_")[1]]) for token in dead) and not rows(ask, ["%"]) and not rows(ask, [None])
+        ids = [token.pk for token in (*AgentToken.objects.all(), *ApiToken.objects.all())]
+        assert ids == [], "without a tenant nothing is listed"
+    tokens = [AgentToken.objects.get(prefix=by_agent.split("_")[1]), ApiToken.objects.get(prefix=by_person.split("_")[1])]
+    with in_production():
+        rows("SELECT identity_tokens_used(%s, %s)", [[token.pk for token in tokens], [now, now]])
+        with in_tenant(acme.pk):
+            assert refusal("UPDATE identity_agenttoken SET last_used_at = now()") == "42501", "written by the function alone"
+    for token in tokens:
+        token.refresh_from_db()
+    assert [token.last_used_at for token in tokens] == [now, now]
+    assert AgentToken.objects.filter(last_used_at__isnull=False).count() == 1
+
+
+def test_a_person_signs_in_before_their_tenant_is_known(db: None) -> None:
+    one, two, shut = make.tenant("one"), make.tenant("two"), make.tenant("shut")
+    person = make.user(one, "viewer", email="ann@one.test", password="correct horse battery")
+    for tenant, until in ((two, timezone.now() - timedelta(days=1)), (shut, None)):
+        Membership.objects.create(tenant=tenant, user=person, role="author", until=until)
+    Tenant.objects.filter(pk=shut.pk).update(status="suspended")
+    invited, nobody = make.user(one, "viewer", email="new@one.test"), make.user(email="off@one.test")
+    User.objects.filter(pk=person.pk).update(issuer="https://id.test", subject="s-1")
+    User.objects.filter(pk=nobody.pk).update(is_active=False)
+    make.provider(one, "one-sso", groups={"staff": "viewer"})
+    make.provider(shut, "shut-sso")
+    off = make.provider(two, "two-sso")
+    OidcProvider.objects.filter(pk=off.pk).update(enabled=False)
+    Tenant.objects.create(organisation=one.organisation, slug="gone", name="Gone", tier="team", status="deleted")
+    with in_production():
+        assert rows("SELECT * FROM identity_tenants_of(%s)", [person.pk]) == [(one.pk, "one", "One", "enterprise")]
+        assert rows("SELECT * FROM identity_tenants_of(%s)", [nobody.pk]) == []
+        asked = [(invited.pk, one.pk), (person.pk, one.pk), (nobody.pk, one.pk)]
+        assert [rows("SELECT identity_only_in(%s, %s)", pair)[0][0] for pair in asked] == [True, False, False]
+        assert rows("SELECT * FROM identity_tenant_by_slug('shut')") == [(shut.pk, "shut", "Shut", "enterprise", "suspended")]
+        assert rows("SELECT * FROM identity_tenant_by_slug('gone')") == []
+        named = "SELECT identity_provider_tenant(%s)"
+        assert [rows(named, [slug])[0][0] for slug in ("one-sso", "shut-sso", "two-sso", "none")] == [one.pk, None, None, None]
+        assert rows("SELECT * FROM identity_sign_in_choices()") == [("one-sso", "One-Sso")]
+        assert rows("SELECT id, email FROM identity_person(%s)", [person.pk]) == [(person.pk, "ann@one.test")]
+        assert rows("SELECT id FROM identity_person(%s)", [nobody.pk]) == []
+        assert rows("SELECT id, is_active FROM identity_person_to_sign_in('off@one.test')") == [(nobody.pk, False)]
+        at = "SELECT identity_person_at(%s)"
+        assert [rows(at, [email])[0][0] for email in ("new@one.test", "%")] == [invited.pk, None]
+        of = "SELECT identity_person_of(%s, %s)"
+        assert rows(of, ["https://id.test", "s-1"]) == [(person.pk,)] and rows(of, ["https://id.test", "s-2"]) == [(None,)]
+        rows("SELECT identity_signed_in(%s)", [person.pk])
+        with in_tenant(one.pk):
+            assert refusal("UPDATE identity_user SET last_login = now()") == "42501", "written by the function alone"
+    assert list(User.objects.filter(last_login__isnull=False)) == [person]
+
+
+def test_every_process_hears_of_every_tenants_changes(db: None) -> None:
+    one, other = make.tenant("one").pk, make.tenant("other").pk
+    with in_production():
+        ((before, floor, *_),) = rows("SELECT * FROM core_changes(0)")
+        assert before == floor, "nothing is kept yet"
+        with in_tenant(one):
+            rows("SELECT core_note_changes(%s, %s)", [["packs", "tokens"], [one, other]])
+            assert rows("SELECT generation, tenant_id FROM core_change") == [(before + 1, one)]
+            assert refusal("INSERT INTO core_change VALUES (99, 'packs', %s, now())", [one]) == "42501"
+            assert refusal("UPDATE core_changecounter SET value = 0") == "42501"
+        assert rows("SELECT * FROM core_changes(%s)", [before]) == [
+            (before + 2, before, before + 1, "packs", one),
+            (before + 2, before, before + 2, "tokens", other),
+        ]
+        # However soon it is asked for, a change of the last minutes stays.
+        assert rows("SELECT core_forget_changes(%s)", [timezone.now() + timedelta(hours=1)]) == [(0,)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changes_that_all_have_heard_of_go_but_for_the_newest(owner_sql: Any) -> None:
+    one = make.tenant("one").pk
+    with in_production():
+        rows("SELECT core_note_changes(%s, %s)", [["packs", "tokens"], [one, one]])
+        owner_sql("UPDATE core_change SET created_at = now() - interval '2 hours'")
+        assert rows("SELECT core_forget_changes(%s)", [timezone.now() - timedelta(hours=1)]) == [(1,)]
+        assert [found[2:4] for found in rows("SELECT * FROM core_changes(0)")] == [(2, "tokens")]

@@ -41,11 +41,8 @@ def write_changes(ctx: ActionContext) -> None:
     if not ctx.changes:
         return
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE core_changecounter SET value = value + %s RETURNING value", [len(ctx.changes)])
-        last = cursor.fetchone()[0]
-        rows = [(last - offset, topic.value, tenant) for offset, (topic, tenant) in enumerate(reversed(ctx.changes))]
-        cursor.executemany("INSERT INTO core_change (generation, topic, tenant_id, created_at) VALUES (%s, %s, %s, now())", rows)
-        cursor.execute(f"NOTIFY {CHANNEL}")
+        topics, tenants = [topic.value for topic, _ in ctx.changes], [tenant for _, tenant in ctx.changes]
+        cursor.execute("SELECT core_note_changes(%s, %s)", [topics, tenants])
     # This process reads its own write at once; the others hear of it within CACHE_STALENESS_S.
     ctx.on_commit(watcher.forget)
 
@@ -79,10 +76,7 @@ class Watcher:
             if put_at >= self._forgotten:
                 self.heard = max(self.heard, put_at)
 
-    QUESTION = (
-        "SELECT c.value, (SELECT coalesce(min(generation) - 1, c.value) FROM core_change), g.generation, g.topic, g.tenant_id "
-        "FROM core_changecounter c LEFT JOIN core_change g ON g.generation > %s ORDER BY g.generation"
-    )
+    QUESTION = "SELECT last, floor, generation, topic, tenant_id FROM core_changes(%s) ORDER BY generation"
 
     def take(self, put_at: float, answer: list[tuple[int, int, int | None, str, UUID]]) -> None:
         rows = [(generation, topic, tenant) for _, _, generation, topic, tenant in answer if generation is not None]

@@ -6,10 +6,7 @@ from datetime import timedelta
 
 from celery import shared_task
 from django.db import connection
-from django.db.models import Max
 from django.utils import timezone
-
-from apps.core.models import Change
 
 CHANGES_KEPT = timedelta(hours=1)
 ANSWERS_KEPT = timedelta(hours=24)
@@ -20,9 +17,7 @@ def sweep() -> dict[str, int]:
     """Removes cache changes that every live process has long applied (one that slept longer drops all it remembers), and the answers to
     idempotent writes after 24 hours. The newest change stays: it tells a process how far behind it is."""
     now = timezone.now()
-    newest = Change.objects.aggregate(newest=Max("generation"))["newest"]
-    changes, _ = Change.objects.filter(created_at__lt=now - CHANGES_KEPT).exclude(generation=newest).delete()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT core_forget_answers(%s)", [now - ANSWERS_KEPT])
-        answers = cursor.fetchone()[0]
+        cursor.execute("SELECT core_forget_changes(%s), core_forget_answers(%s)", [now - CHANGES_KEPT, now - ANSWERS_KEPT])
+        changes, answers = cursor.fetchone()
     return {"changes": changes, "answers": answers}

@@ -224,6 +224,19 @@ class Membership(TenantOwned):
         return f"{self.user} as {self.role}"
 
 
+class Acquaintance(TenantOwned):
+    """A tenant knows a person: it made their account, or they have held a role or a token there. The rows of people are seen by it, also
+    when the role is gone, since what they did stays. Triggers write it."""
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "user"], name="identity_acquaintance_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.tenant_id}"
+
+
 class AgentStatus(models.TextChoices):
     ACTIVE = "active"
     SUSPENDED = "suspended"

@@ -6,20 +6,22 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
 from apps.core.access import Action
-from apps.core.context import ActionContext, RoleGrant
+from apps.core.context import ActionContext, RoleGrant, in_tenant
 from apps.core.errors import problem
 from apps.identity.domain.platform import PLATFORM_ID as PLATFORM_ID
 from apps.identity.domain.platform import platform_id as platform_id
 from apps.identity.domain.roles import ROLE_ACTIONS
-from apps.identity.models import AgentToken, ApiToken, Membership, Team, Tenant, TenantStatus, User
+from apps.identity.models import AgentToken, ApiToken, Membership, OidcProvider, Team, Tenant, TenantStatus, User
 
 
 def roles_of(user: User, tenant_id: UUID) -> frozenset[RoleGrant]:
-    """The roles that a person holds in a tenant now; none once the membership, the person or the tenant has ended."""
+    """The roles that a person holds in a tenant now; none once the membership, the person or the tenant has ended. Asked within a
+    transaction of that tenant."""
     if not user.is_active:
         return frozenset()
     rows = Membership.objects.filter(user=user, tenant_id=tenant_id, tenant__status=TenantStatus.ACTIVE).filter(
@@ -28,19 +30,55 @@ def roles_of(user: User, tenant_id: UUID) -> frozenset[RoleGrant]:
     return frozenset(RoleGrant(role, team_id) for role, team_id in rows.values_list("role", "team_id"))
 
 
-def tenants_of(user: User) -> Iterable[Tenant]:
-    """The active tenants in which a person holds a role, by name."""
-    now = timezone.now()
-    held = Membership.objects.filter(Q(until__isnull=True) | Q(until__gt=now), user=user)
-    return Tenant.objects.filter(status=TenantStatus.ACTIVE, pk__in=held.values("tenant_id")).order_by("slug")
+def tenants_of(user: User) -> list[Tenant]:
+    """The active tenants in which a person holds a role, by slug: id, slug, name and tier of each. For before a tenant is known."""
+    return list(Tenant.objects.raw("SELECT id, slug, name, tier FROM identity_tenants_of(%s)", [user.pk]))
 
 
 def tenant_by_slug(slug: str) -> Tenant:
-    """Raises Problem `not_found`."""
-    tenant: Tenant | None = Tenant.objects.filter(slug=slug).exclude(status=TenantStatus.DELETED).first()
-    if tenant is None:
+    """Its id, slug, name, tier and status, for before a tenant is known. Raises Problem `not_found`."""
+    found = list(Tenant.objects.raw("SELECT id, slug, name, tier, status FROM identity_tenant_by_slug(%s)", [slug]))
+    if not found:
         raise problem("not_found", f"There is no tenant '{slug}'.")
+    tenant: Tenant = found[0]
     return tenant
+
+
+def provider_in_use(slug: str) -> OidcProvider | None:
+    """The provider by which one may sign in: it and its tenant are switched on. For before a tenant is known."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT identity_provider_tenant(%s)", [slug])
+        (tenant_id,) = cursor.fetchone()
+    if tenant_id is None:
+        return None
+    with in_tenant(tenant_id):
+        found: OidcProvider | None = OidcProvider.objects.filter(slug=slug).first()
+    return found
+
+
+def sign_in_choices() -> list[tuple[str, str]]:
+    """Slug and name of each provider by which one may sign in."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT slug, name FROM identity_sign_in_choices()")
+        return cursor.fetchall()
+
+
+def active_person(person_id: UUID | str) -> User | None:
+    """The person of a session, whatever the tenant."""
+    return next(iter(User.objects.raw("SELECT * FROM identity_person(%s)", [person_id])), None)
+
+
+def person_to_sign_in(email: str) -> User | None:
+    """Whoever has this address (as addresses are stored), switched off or not, whatever the tenant."""
+    return next(iter(User.objects.raw("SELECT * FROM identity_person_to_sign_in(%s)", [email])), None)
+
+
+def id_by_email(email: str) -> UUID | None:
+    """The id of the person with this address (as addresses are stored), whatever the tenant; their row is seen by those that know them."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT identity_person_at(%s)", [email])
+        found: UUID | None = cursor.fetchone()[0]
+    return found
 
 
 def team_by_slug(ctx: ActionContext, slug: str | None) -> Team | None:

@@ -10,18 +10,18 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q
 from django.utils import timezone
 
 from apps.core import limits
 from apps.core.cache import GenerationCache
-from apps.core.context import ActionContext, Actor, RoleGrant, Topic
+from apps.core.context import ActionContext, Actor, RoleGrant, Topic, in_tenant
 from apps.core.errors import Problem, problem
 from apps.core.generations import watcher
-from apps.identity.models import AgentStatus, AgentToken, ApiToken, Membership, TenantStatus
+from apps.identity.models import Membership, User
 from apps.identity.selectors import roles_of
 
 SHAPE = re.compile(r"mc_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
@@ -72,7 +72,7 @@ def new_secret() -> tuple[str, str, bytes]:
 _known: GenerationCache[str, Principal] = GenerationCache(
     Topic.TOKENS, tenant_of=lambda _, principal: principal.tenant_id, limit=MAX_REMEMBERED
 )
-_used: dict[UUID, tuple[str, datetime]] = {}
+_used: dict[UUID, datetime] = {}
 _lock = threading.Lock()
 _flushed = time.monotonic()
 
@@ -109,7 +109,7 @@ def _recognise(header: str, address: str) -> Principal:
         principal = _known.get(prefix, look_up)
     if not hmac.compare_digest(principal.hash, hashlib.sha256(secret.encode()).digest()):
         raise _refused()
-    _used[principal.token_id] = ("agent" if principal.agent_id else "user", now)
+    _used[principal.token_id] = now
     if time.monotonic() - _flushed > FLUSH_S:
         flush_last_used()
     return principal
@@ -120,73 +120,78 @@ def _refused() -> Problem:
 
 
 def _look_up(prefix: str) -> Principal:
-    now = timezone.now()
-    live = Q(prefix=prefix, revoked_at__isnull=True, tenant__status=TenantStatus.ACTIVE) & (
-        Q(expires_at__isnull=True) | Q(expires_at__gt=now)
-    )
-    token = AgentToken.objects.filter(live, agent__status=AgentStatus.ACTIVE).select_related("tenant", "agent__team").first()
-    if token is not None:
-        return _agent_principal(token)
-    api_token = ApiToken.objects.filter(live, user__is_active=True).select_related("tenant", "user").first()
-    if api_token is None:
+    """By one function of the owner: the token gives the tenant, so there is none to ask in yet."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM identity_token(%s)", [prefix])
+        found = cursor.fetchone()
+    if found is None:
         raise _refused()
-    return _user_principal(api_token, now)
+    row = TokenRow(*found)
+    return _agent_principal(row) if row.kind == "agent" else _user_principal(row)
 
 
-def _agent_principal(token: AgentToken) -> Principal:
-    agent, tenant = token.agent, token.tenant
+class TokenRow(NamedTuple):
+    """What the function answers: a live token with its holder, an agent (its slug, team and default pack) or a person (their e-mail address)."""
+
+    kind: str
+    id: UUID
+    hash: bytes
+    scopes: list[str]
+    expires_at: datetime | None
+    tenant_id: UUID
+    tenant: str
+    tier: str
+    holder_id: UUID
+    holder: str
+    team_id: UUID | None
+    team: str | None
+    default_pack: str
+
+
+def _agent_principal(token: TokenRow) -> Principal:
     return Principal(
-        token_id=token.pk,
+        token_id=token.id,
         hash=bytes(token.hash),
-        actor=Actor("agent", agent.pk, f"{tenant.slug}/{agent.slug}"),
-        tenant_id=tenant.pk,
-        tenant=tenant.slug,
-        tier=tenant.tier,
+        actor=Actor("agent", token.holder_id, f"{token.tenant}/{token.holder}"),
+        tenant_id=token.tenant_id,
+        tenant=token.tenant,
+        tier=token.tier,
         roles=frozenset({RoleGrant("agent")}),
         scopes=frozenset(token.scopes) or None,
         valid_until=token.expires_at,
-        agent_id=agent.pk,
-        agent=agent.slug,
-        team_id=agent.team_id,
-        team=agent.team.slug if agent.team else "",
-        default_pack=agent.default_pack,
+        agent_id=token.holder_id,
+        agent=token.holder,
+        team_id=token.team_id,
+        team=token.team or "",
+        default_pack=token.default_pack,
     )
 
 
-def _user_principal(token: ApiToken, now: datetime) -> Principal:
-    ends = Membership.objects.filter(user=token.user, tenant=token.tenant, until__gt=now).values_list("until", flat=True)
-    limits = [end for end in [token.expires_at, *ends] if end is not None]
+def _user_principal(token: TokenRow) -> Principal:
+    with in_tenant(token.tenant_id):
+        ends = Membership.objects.filter(user_id=token.holder_id, until__gt=timezone.now()).values_list("until", flat=True)
+        limits = [end for end in [token.expires_at, *ends] if end is not None]
+        roles = roles_of(User(pk=token.holder_id), token.tenant_id)
     return Principal(
-        token_id=token.pk,
+        token_id=token.id,
         hash=bytes(token.hash),
-        actor=Actor("user", token.user.pk, token.user.email),
-        tenant_id=token.tenant.pk,
-        tenant=token.tenant.slug,
-        tier=token.tenant.tier,
-        roles=roles_of(token.user, token.tenant.pk),
+        actor=Actor("user", token.holder_id, token.holder),
+        tenant_id=token.tenant_id,
+        tenant=token.tenant,
+        tier=token.tier,
+        roles=roles,
         scopes=frozenset(token.scopes) or None,
         valid_until=min(limits) if limits else None,
     )
 
 
-# One statement however many were used. Another process that is just writing the same token knows it as well; nobody waits for anybody.
-LAST_USED = """
-UPDATE {table} SET last_used_at = used.at FROM (
-    SELECT token.id, sent.at FROM {table} token JOIN unnest(%s::uuid[], %s::timestamptz[]) AS sent (id, at) USING (id)
-    ORDER BY token.id FOR UPDATE OF token SKIP LOCKED
-) used WHERE {table}.id = used.id
-"""
-
-
 def flush_last_used() -> None:
-    """Writes when tokens were last used, at most once a minute."""
+    """Writes when tokens were last used, at most once a minute: one statement, however many and whosever they are."""
     global _flushed
     with _lock:
         _flushed = time.monotonic()
         pending = dict(_used)
         _used.clear()
-    for kind, model in (("agent", AgentToken), ("user", ApiToken)):
-        used = {token_id: used_at for token_id, (held_by, used_at) in pending.items() if held_by == kind}
-        if used:
-            with connection.cursor() as cursor:
-                cursor.execute(LAST_USED.format(table=model._meta.db_table), [list(used), list(used.values())])
+    if pending:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT identity_tokens_used(%s::uuid[], %s::timestamptz[])", [list(pending), list(pending.values())])

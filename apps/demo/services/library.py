@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from apps.core.context import ActionContext
+from apps.core.context import ActionContext, in_tenant
 from apps.core.errors import problem
 from apps.demo import catalogue
 from apps.evals.models import EvalSet
@@ -43,11 +43,13 @@ def _packs(ctx_of: ContextOf, made: Counter[str]) -> None:
 
 
 def _subscriptions(ctx_of: ContextOf, made: Counter[str]) -> None:
-    known = set(Subscription.objects.values_list("tenant__slug", "pack__slug"))
     for tenant in catalogue.organisation().tenants:
+        ctx = ctx_of(tenant.slug)
+        with in_tenant(ctx.tenant_id):
+            known = set(Subscription.objects.filter(tenant_id=ctx.tenant_id).values_list("pack__slug", flat=True))
         for pack in tenant.subscriptions:
-            if (tenant.slug, pack) not in known:
-                subscribe(ctx=ctx_of(tenant.slug), pack_slug=pack)
+            if pack not in known:
+                subscribe(ctx=ctx, pack_slug=pack)
                 made["subscriptions"] += 1
 
 

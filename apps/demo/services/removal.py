@@ -12,13 +12,13 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models import Q
 
 from apps.audit.services import record
-from apps.core.context import Topic, system_context
+from apps.core.context import Topic, in_tenant, system_context
 from apps.core.generations import bump
 from apps.demo import catalogue
 from apps.demo.services.tokens import NAME as TOKEN_NAME
 from apps.identity.models import Agent, Membership, Tenant
 from apps.identity.selectors import platform_id
-from apps.identity.services.purge import REFERENCES_TO_PEOPLE
+from apps.identity.services.purge import remove_people
 from apps.packs.models import Layer, Pack
 
 PLATFORM = "platform"
@@ -65,7 +65,8 @@ def demo_tenants() -> list[str]:
     """The demo's tenants that have rows, deleted ones too, and those that `demo_loop --keep` left."""
     slugs = [tenant.slug for tenant in catalogue.organisation().tenants]
     rows = Tenant.objects.filter(Q(slug__in=slugs) | Q(slug__startswith=WALKS, organisation__slug=catalogue.organisation().slug))
-    return list(rows.order_by("slug").values_list("slug", flat=True))
+    with in_tenant(platform_id()):
+        return list(rows.order_by("slug").values_list("slug", flat=True))
 
 
 def remove_from_platform() -> Removed:
@@ -124,12 +125,8 @@ def _remove_people(cursor: CursorWrapper, removed: Removed) -> None:
     people = list(rows.values_list("user_id", flat=True).distinct())
     for table in ("identity_membership", "identity_apitoken"):
         _delete(cursor, removed, table, f"tenant_id = '{platform_id()}' AND user_id = ANY(%s)", people)
-    cursor.execute(REFERENCES_TO_PEOPLE)
-    unused = "".join(
-        f' AND NOT EXISTS (SELECT 1 FROM "{table}" r WHERE r."{column}" = identity_user.id)'  # noqa: S608 -- names of the catalogue
-        for table, column in cursor.fetchall()
-    )
-    _delete(cursor, removed, "identity_user", f"id = ANY(%s){unused}", people)
+    for table, gone in remove_people(cursor, people).items():
+        removed.rows[table] = removed.rows.get(table, 0) + gone
 
 
 def _delete(cursor: CursorWrapper, removed: Removed, table: str, condition: str, keys: Sequence[Any]) -> None:

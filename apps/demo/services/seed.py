@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 
 from apps.audit.services import record
-from apps.core.context import ActionContext, system_context
-from apps.core.errors import problem
+from apps.core.context import ActionContext, in_tenant, system_context
+from apps.core.errors import Problem, problem
 from apps.demo import catalogue
 from apps.demo.services.library import seed_library
-from apps.identity.models import Agent, Membership, Organisation, Team, Tenant, User
-from apps.identity.selectors import platform_id
+from apps.identity.models import Agent, Membership, Organisation, Team, User
+from apps.identity.selectors import platform_id, tenant_by_slug
 from apps.identity.services import add_member, create_agent, create_organisation, create_team, create_tenant
 
 NAME = "seed_demo"
@@ -57,27 +59,42 @@ def seed(*, password: str | None = None) -> Counter[str]:
     return +seeding.made
 
 
-def _tenants(seeding: Seeding, house: catalogue.Organisation) -> None:
-    seeding.tenants[PLATFORM] = platform_id()
-    known = dict(
-        Tenant.objects.filter(slug__in=[tenant.slug for tenant in house.tenants]).exclude(status="deleted").values_list("slug", "pk")
-    )
+def known_tenants(house: catalogue.Organisation) -> dict[str, UUID]:
+    """Those of the house's tenants that are there, and `platform`, by slug."""
+    found = {PLATFORM: platform_id()}
     for tenant in house.tenants:
-        if tenant.slug not in known:
+        try:
+            found[tenant.slug] = tenant_by_slug(tenant.slug).pk
+        except Problem:
+            continue
+    return found
+
+
+def _tenants(seeding: Seeding, house: catalogue.Organisation) -> None:
+    seeding.tenants = known_tenants(house)
+    for tenant in house.tenants:
+        if tenant.slug not in seeding.tenants:
             ctx = seeding.ctx(PLATFORM)
             with ctx.transaction():
                 if not Organisation.objects.filter(slug=house.slug).exists():
                     create_organisation(ctx=ctx, slug=house.slug, name=house.name)
                 made = create_tenant(ctx=ctx, organisation=house.slug, slug=tenant.slug, name=tenant.name, tier=tenant.tier)
-            known[tenant.slug] = made.pk
+            seeding.tenants[tenant.slug] = made.pk
             seeding.made["tenants"] += 1
-    seeding.tenants |= known
+
+
+def rows_of(tenants: dict[str, UUID], rows: QuerySet[Any], *fields: str) -> set[tuple[Any, ...]]:
+    """(tenant, *fields) of these rows, each tenant's read in a transaction of its own."""
+    found: set[tuple[Any, ...]] = set()
+    for slug, tenant_id in tenants.items():
+        with in_tenant(tenant_id):
+            found |= {(slug, *values) for values in rows.filter(tenant_id=tenant_id).values_list(*fields)}
+    return found
 
 
 def _missing(wanted: Iterable[tuple[str, str]], model: type[Agent | Team], tenants: dict[str, UUID]) -> set[tuple[str, str]]:
     """The (tenant, slug) pairs that have no row yet."""
-    rows = model._default_manager.filter(tenant_id__in=tenants.values()).values_list("tenant__slug", "slug")
-    return set(wanted) - set(rows)
+    return set(wanted) - rows_of(tenants, model._default_manager.all(), "slug")
 
 
 def _teams_and_agents(seeding: Seeding, house: catalogue.Organisation) -> None:
@@ -103,8 +120,7 @@ def _teams_and_agents(seeding: Seeding, house: catalogue.Organisation) -> None:
 
 
 def _people(seeding: Seeding, house: catalogue.Organisation) -> None:
-    rows = Membership.objects.filter(tenant_id__in=seeding.tenants.values())
-    known = set(rows.values_list("tenant__slug", "user__email"))
+    known = rows_of(seeding.tenants, Membership.objects.all(), "user__email")
     for user in house.users:
         if (user.tenant, user.email) not in known:
             add_member(
@@ -116,10 +132,9 @@ def _people(seeding: Seeding, house: catalogue.Organisation) -> None:
 def _admins(seeding: Seeding, house: catalogue.Organisation) -> None:
     """Who administers the installation sees the demo's tenants from inside, and may approve what waits for a manager there."""
     own = {user.email for user in house.users}
-    admins = Membership.objects.filter(tenant_id=platform_id(), role="tenant_admin", team=None).exclude(user__email__in=own)
-    emails = sorted(admins.values_list("user__email", flat=True))
-    rows = Membership.objects.filter(tenant_id__in=seeding.tenants.values(), team=None, user__email__in=emails)
-    known = set(rows.values_list("tenant__slug", "user__email", "role"))
+    admins = Membership.objects.filter(role="tenant_admin", team=None).exclude(user__email__in=own)
+    emails = sorted(email for _, email in rows_of({PLATFORM: platform_id()}, admins, "user__email"))
+    known = rows_of(seeding.tenants, Membership.objects.filter(team=None, user__email__in=emails), "user__email", "role")
     for tenant in house.tenants:
         for email in emails:
             for role in ("tenant_admin", "manager"):
@@ -129,14 +144,14 @@ def _admins(seeding: Seeding, house: catalogue.Organisation) -> None:
 
 
 def _passwords(seeding: Seeding, house: catalogue.Organisation, password: str) -> None:
-    tenant_of = {user.email: user.tenant for user in house.users}
-    for user in User.objects.filter(email__in=tenant_of).order_by("email"):
-        try:
-            validate_password(password, user)
-        except ValidationError as error:
-            raise problem("invalid", " ".join(error.messages), pointer="/password") from None
-        ctx = seeding.ctx(tenant_of[user.email])
+    for email, tenant in sorted((user.email, user.tenant) for user in house.users):
+        ctx = seeding.ctx(tenant)
         with ctx.transaction():
+            user = User.objects.get(email=email)
+            try:
+                validate_password(password, user)
+            except ValidationError as error:
+                raise problem("invalid", " ".join(error.messages), pointer="/password") from None
             user.set_password(password)
             user.save(update_fields=["password"])
             record(ctx, "identity.password_set", user)

@@ -14,8 +14,8 @@ from apps.core.context import ActionContext
 from apps.demo import catalogue
 from apps.demo.cast import CAST
 from apps.demo.places import Tokens
-from apps.demo.services.seed import context
-from apps.identity.models import Agent, AgentToken, ApiToken, Membership, Tenant
+from apps.demo.services.seed import context, known_tenants, rows_of
+from apps.identity.models import Agent, AgentToken, ApiToken, Membership
 from apps.identity.services import issue_agent_token, issue_api_token, revoke_token
 from apps.identity.tokens import SHAPE
 
@@ -30,13 +30,13 @@ def renew_tokens(tokens: Tokens) -> tuple[Tokens, int]:
     Those that the new ones replace are revoked: whoever found a lost file can do nothing with it.
     """
     house = catalogue.organisation()
-    tenants = dict(Tenant.objects.exclude(status="deleted").values_list("slug", "pk"))
+    tenants = known_tenants(house)
     tenant_of = {user.email: user.tenant for user in house.users}
-    live_agents = _live(AgentToken, tokens.agents.values())
-    live_people = _live(ApiToken, tokens.people.values())
+    live_agents = _live(tenants, AgentToken, tokens.agents.values())
+    live_people = _live(tenants, ApiToken, tokens.people.values())
     kept, new = Tokens(), 0
-    known_agents = set(Agent.objects.exclude(status="retired").values_list("tenant__slug", "slug"))
-    known_people = set(Membership.objects.values_list("tenant__slug", "user__email"))
+    known_agents = rows_of(tenants, Agent.objects.exclude(status="retired"), "slug")
+    known_people = rows_of(tenants, Membership.objects.all(), "user__email")
     for agent in house.agents:
         if agent.tenant not in tenants or (agent.tenant, agent.slug) not in known_agents:
             continue
@@ -54,15 +54,16 @@ def renew_tokens(tokens: Tokens) -> tuple[Tokens, int]:
     return kept, new
 
 
-def _live(model: type[AgentToken | ApiToken], secrets: Iterable[str]) -> Mapping[str, str]:
+def _live(tenants: dict[str, UUID], model: type[AgentToken | ApiToken], secrets: Iterable[str]) -> Mapping[str, str]:
     """Which of the secrets the database still takes, and whose they are."""
     by_prefix = {match[1]: match for secret in secrets if (match := SHAPE.fullmatch(secret))}
     rows = model._default_manager.filter(prefix__in=by_prefix, revoked_at__isnull=True, expires_at__gt=timezone.now() + SPARE)
+    agents = model is AgentToken
     found = {}
-    for row in rows.select_related("agent__tenant" if model is AgentToken else "user"):
-        match = by_prefix[row.prefix]
-        if hmac.compare_digest(bytes(row.hash), hashlib.sha256(match[2].encode()).digest()):
-            found[match[0]] = f"{row.agent.tenant.slug}/{row.agent.slug}" if isinstance(row, AgentToken) else row.user.email
+    for tenant, prefix, hashed, holder in rows_of(tenants, rows, "prefix", "hash", "agent__slug" if agents else "user__email"):
+        match = by_prefix[prefix]
+        if hmac.compare_digest(bytes(hashed), hashlib.sha256(match[2].encode()).digest()):
+            found[match[0]] = f"{tenant}/{holder}" if agents else holder
     return found
 
 

@@ -17,6 +17,7 @@ from apps.core.errors import Problem
 from apps.identity.models import OidcProvider, User
 from apps.identity.oidc import client
 from apps.identity.oidc.errors import SignInRefused, bad_token
+from apps.identity.selectors import active_person
 from apps.identity.services.oidc import Claims, sign_in
 
 log = structlog.get_logger(__name__)
@@ -143,7 +144,7 @@ class OidcBackend(OIDCAuthenticationBackend):
         )
 
     def get_user(self, user_id: UUID | str) -> User | None:
-        return User.objects.filter(pk=user_id, is_active=True).first()
+        return active_person(user_id)
 
     @property
     def _provider(self) -> OidcProvider:

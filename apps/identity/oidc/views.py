@@ -17,12 +17,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from mozilla_django_oidc.utils import add_state_and_verifier_and_nonce_to_session, generate_code_challenge
 
-from apps.identity.models import OidcProvider, Tenant, TenantStatus
+from apps.identity.models import OidcProvider
 from apps.identity.oidc import client
 from apps.identity.oidc.backend import PATH, OidcBackend
 from apps.identity.oidc.errors import SignInRefused
 from apps.identity.oidc.session import KEY, begin_at, is_due, keep
-from apps.identity.selectors import roles_of
+from apps.identity.selectors import provider_in_use, tenants_of
 from apps.identity.sessions import SESSION_KEY, choose_tenant
 
 log = structlog.get_logger(__name__)
@@ -34,9 +34,7 @@ WANTS_THE_PERSON = {"login_required", "interaction_required", "consent_required"
 
 def provider_by_slug(slug: str) -> OidcProvider:
     """Raises SignInRefused where there is none, or where it or its tenant is switched off."""
-    found: OidcProvider | None = (
-        OidcProvider.objects.select_related("tenant").filter(slug=slug, enabled=True, tenant__status=TenantStatus.ACTIVE).first()
-    )
+    found = provider_in_use(slug)
     if found is None:
         raise SignInRefused("no_provider", "There is no such way to sign in, or it is switched off. Choose another on the sign-in page.")
     return found
@@ -112,8 +110,9 @@ def _answered(request: HttpRequest, waiting: dict[str, Any]) -> HttpResponse:
     confirmed = request.user.is_authenticated and request.user.pk == user.pk and KEY in request.session
     if not confirmed:
         auth.login(request, user, backend=PATH)
-        if roles_of(user, provider.tenant_id) and SESSION_KEY not in request.session:
-            choose_tenant(request, Tenant.objects.get(pk=provider.tenant_id))
+        here = next((tenant for tenant in tenants_of(user) if tenant.pk == provider.tenant_id), None)
+        if here is not None and SESSION_KEY not in request.session:
+            choose_tenant(request, here)
     keep(request, provider, backend)
     return HttpResponseRedirect(waiting["next"])
 

@@ -8,14 +8,15 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
+from django.db import connection
 
 from apps.audit.services import record
 from apps.core.access import Action
 from apps.core.context import ActionContext, system_context
 from apps.core.errors import problem
-from apps.identity.models import GroupRole, Membership, OidcProvider, User
+from apps.identity.models import Acquaintance, GroupRole, Membership, OidcProvider, User
 from apps.identity.permissions import lacking, require
-from apps.identity.selectors import team_by_slug
+from apps.identity.selectors import id_by_email, team_by_slug
 from apps.identity.services.people import add_member, create_person, normal_email, remove_member
 from apps.identity.services.rows import assign, save, validate
 
@@ -42,8 +43,7 @@ def sign_in(*, provider: OidcProvider, claims: Claims) -> User:
     if not 0 < len(claims.subject) <= 300:
         raise problem("invalid", f"{provider.name} gave no usable subject.")
     with ctx.transaction():
-        user = User.objects.select_for_update().filter(issuer=provider.issuer, subject=claims.subject).first()
-        user = user or _first_time(ctx, provider, claims)
+        user = _known_as(provider, claims.subject) or _first_time(ctx, provider, claims)
         active = user.is_active
         _apply_map(ctx, provider, user, claims.groups if active else frozenset())
     # Outside: what an inactive person loses stays lost.
@@ -52,19 +52,31 @@ def sign_in(*, provider: OidcProvider, claims: Claims) -> User:
     return user
 
 
+def _known_as(provider: OidcProvider, subject: str) -> User | None:
+    """The person whom the provider's issuer names so, from now on known to its tenant."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT identity_person_of(%s, %s)", [provider.issuer, subject])
+        (user_id,) = cursor.fetchone()
+    if user_id is None:
+        return None
+    Acquaintance.objects.bulk_create([Acquaintance(tenant_id=provider.tenant_id, user_id=user_id)], ignore_conflicts=True)
+    return User.objects.select_for_update().get(pk=user_id)
+
+
 def _first_time(ctx: ActionContext, provider: OidcProvider, claims: Claims) -> User:
     """A new person; or one whom this very tenant has invited and who has had no way in yet. Nobody else's account is taken over."""
-    user = User.objects.select_for_update().filter(email=normal_email(claims.email)).first()
-    if user is None:
+    user_id = id_by_email(normal_email(claims.email))
+    if user_id is None:
         name = claims.name[:200] if claims.name.isprintable() else ""
         user = create_person(ctx, claims.email, name)
     else:
-        tenants = set(Membership.objects.filter(user=user).values_list("tenant_id", flat=True))
-        waiting = user.issuer is None and user.last_login is None and not user.has_usable_password()
-        if not waiting or tenants != {provider.tenant_id}:
+        found = User.objects.select_for_update().filter(pk=user_id).first()
+        waiting = found is not None and found.issuer is None and found.last_login is None and not found.has_usable_password()
+        if found is None or not waiting or not _only_in(provider.tenant_id, user_id):
             raise problem(
                 "slug_taken", "Your e-mail address belongs to another account here, which is not taken over; ask the operator to join them."
             )
+        user = found
     user.issuer, user.subject = provider.issuer, claims.subject
     save(
         user,
@@ -73,6 +85,12 @@ def _first_time(ctx: ActionContext, provider: OidcProvider, claims: Claims) -> U
     )
     record(ctx, "identity.identity_bound", user, data={"provider": provider.pk, "issuer": provider.issuer})
     return user
+
+
+def _only_in(tenant_id: UUID, user_id: UUID) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT identity_only_in(%s, %s)", [user_id, tenant_id])
+        return bool(cursor.fetchone()[0])
 
 
 def _apply_map(ctx: ActionContext, provider: OidcProvider, user: User, groups: frozenset[str]) -> None:

@@ -17,7 +17,9 @@ def change_own_password(*, ctx: ActionContext, password: str) -> User:
     with ctx.transaction():
         if ctx.user_id is None:
             raise problem("permission_denied", "Only people have passwords.")
-        user = User.objects.select_for_update().get(pk=ctx.user_id)
+        user = User.objects.select_for_update().filter(pk=ctx.user_id).first()
+        if user is None:
+            raise problem("permission_denied", "You hold no role in any tenant yet; ask a tenant admin for one first.")
         if not user.has_usable_password():
             raise problem("permission_denied", "You sign in by your organisation's provider; your password is changed there.")
         try:

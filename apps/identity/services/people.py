@@ -19,7 +19,7 @@ from apps.core.generations import bump
 from apps.identity.domain.roles import MEMBER_ROLES
 from apps.identity.models import ApiToken, Membership, OidcProvider, Team, Tenant, User
 from apps.identity.permissions import lacking, require
-from apps.identity.selectors import team_by_slug
+from apps.identity.selectors import id_by_email, team_by_slug
 from apps.identity.services.rows import assign, save, validate
 
 
@@ -102,10 +102,14 @@ def add_member(
         _require_grantable(ctx, role, team_id)
         _check_until(until)
         _lock(ctx)
-        user = User.objects.filter(email=normal_email(email)).first() or create_person(ctx, email, name)
-        membership = Membership(tenant_id=ctx.tenant_id, user=user, team=found, role=role, until=until, user_ref=user_ref, source=source)
+        # Somebody whom this tenant does not know yet is seen here from the membership on.
+        user_id = id_by_email(normal_email(email)) or create_person(ctx, email, name).pk
+        membership = Membership(
+            tenant_id=ctx.tenant_id, user_id=user_id, team=found, role=role, until=until, user_ref=user_ref, source=source
+        )
         validate(membership, "role", "user_ref")
         save(membership, taken={"identity_membership_once": _held(role)})
+        membership.user = User.objects.get(pk=user_id)
         record(ctx, "identity.member_added", membership, data=_facts(membership))
         bump(ctx, Topic.TOKENS, ctx.tenant_id)
         return membership

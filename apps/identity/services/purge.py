@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from uuid import UUID
 
@@ -29,7 +30,7 @@ REFERENCES_TO_PEOPLE = """
 SELECT child.relname, a.attname FROM pg_constraint k
 JOIN pg_class child ON child.oid = k.conrelid AND NOT child.relispartition
 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
-WHERE k.contype = 'f' AND k.confrelid = 'identity_user'::regclass
+WHERE k.contype = 'f' AND k.confrelid = 'identity_user'::regclass AND k.conrelid <> 'identity_acquaintance'::regclass
 """
 
 
@@ -70,21 +71,29 @@ def _remove_rows(cursor: CursorWrapper, tenant: Tenant) -> dict[str, int]:
     _count(cursor, removed, Tenant._meta.db_table, "id = %s", tenant.pk)
     empty = "id = %s AND NOT EXISTS (SELECT 1 FROM identity_tenant t WHERE t.organisation_id = identity_organisation.id)"
     _count(cursor, removed, Organisation._meta.db_table, empty, tenant.organisation_id)
-    cursor.execute(REFERENCES_TO_PEOPLE)
-    unused = "".join(
-        f' AND NOT EXISTS (SELECT 1 FROM "{table}" r WHERE r."{column}" = identity_user.id)'  # noqa: S608 -- names from the catalogue
-        for table, column in cursor.fetchall()
-    )
-    _count(cursor, removed, "identity_user", f"id = ANY(%s){unused}", people)
+    for table, gone in remove_people(cursor, people).items():
+        removed[table] = removed.get(table, 0) + gone
     return removed
 
 
 def _people(cursor: CursorWrapper, tenant_id: UUID) -> list[UUID]:
-    cursor.execute(
-        "SELECT user_id FROM identity_membership WHERE tenant_id = %s UNION SELECT user_id FROM identity_apitoken WHERE tenant_id = %s",
-        [tenant_id, tenant_id],
-    )
+    cursor.execute("SELECT user_id FROM identity_acquaintance WHERE tenant_id = %s", [tenant_id])
     return [row[0] for row in cursor.fetchall()]
+
+
+def remove_people(cursor: CursorWrapper, people: Sequence[UUID]) -> dict[str, int]:
+    """Removes those of these people to whom nothing refers any more, but that tenants know them; table -> rows removed."""
+    cursor.execute(REFERENCES_TO_PEOPLE)
+    unused = "".join(
+        f' AND NOT EXISTS (SELECT 1 FROM "{table}" r WHERE r."{column}" = u.id)'  # noqa: S608 -- names from the catalogue
+        for table, column in cursor.fetchall()
+    )
+    cursor.execute(f"SELECT u.id FROM identity_user u WHERE u.id = ANY(%s){unused}", [list(people)])  # noqa: S608
+    gone = [row[0] for row in cursor.fetchall()]
+    removed: dict[str, int] = {}
+    _count(cursor, removed, "identity_acquaintance", "user_id = ANY(%s)", gone)
+    _count(cursor, removed, "identity_user", "id = ANY(%s)", gone)
+    return removed
 
 
 def _in_order(cursor: CursorWrapper) -> list[str]:

@@ -5,20 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db import connection
 from django.dispatch import receiver
 from django.http import HttpRequest
 
 from apps.audit.services import record
 from apps.core.context import system_context
 from apps.identity.models import User
-from apps.identity.selectors import platform_id
+from apps.identity.selectors import person_to_sign_in, platform_id
 from apps.identity.sessions import context_for_session
+
+# Django's own receiver would write the row where no tenant sees it.
+user_logged_in.disconnect(dispatch_uid="update_last_login")
 
 
 @receiver(user_logged_in, dispatch_uid="identity.signed_in")
 def signed_in(sender: type[User], request: HttpRequest, user: User, **_: Any) -> None:
     """Raises when the record fails, and with it the sign-in: Django keeps no session of a request that failed."""
     _record(request, user, "identity.signed_in")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT identity_signed_in(%s)", [user.pk])
 
 
 @receiver(user_logged_out, dispatch_uid="identity.signed_out")
@@ -29,7 +35,7 @@ def signed_out(sender: type[User], request: HttpRequest, user: User | None, **_:
 
 def record_wrong_password(*, email: str, tries: int, last: bool) -> None:
     """A wrong password for an account that exists, in the chain of `platform`; `last` where the next is not tried any more."""
-    user = User.objects.filter(email=email).first()
+    user = person_to_sign_in(email)
     if user is None:
         return
     ctx = system_context("sign-in", tenant_id=platform_id(), channel="admin")

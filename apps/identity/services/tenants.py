@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from apps.audit.services import record
 from apps.core.access import Action
-from apps.core.context import ActionContext, Topic
+from apps.core.context import ActionContext, Topic, in_tenant
 from apps.core.errors import problem
 from apps.core.events import acting_in, publish
 from apps.core.generations import bump
@@ -126,8 +126,10 @@ def _set_status(ctx: ActionContext, slug: str, status: TenantStatus, reason: str
         tenant.save(update_fields=["status"])
         revoked = 0
         if status is TenantStatus.DELETED:
-            for model in (AgentToken, ApiToken):
-                revoked += model.objects.filter(tenant=tenant, revoked_at__isnull=True).update(revoked_at=timezone.now())
+            # What is in a tenant is written as that tenant, also by `platform`.
+            with in_tenant(tenant.pk):
+                for model in (AgentToken, ApiToken):
+                    revoked += model.objects.filter(tenant=tenant, revoked_at__isnull=True).update(revoked_at=timezone.now())
         data = {"slug": slug, "from": before, "to": status.value, "tokens_revoked": revoked}
         record(ctx, f"identity.tenant_{_ACTS[status]}", tenant, data=data, reason=reason, tenants=[tenant.pk])
         bump(ctx, Topic.TOKENS, tenant.pk)

@@ -133,7 +133,10 @@ def _person(ctx: ActionContext, email: str) -> User:
     if not email:
         if ctx.user_id is None:
             raise problem("invalid", "Say whom the token is for.", pointer="/user")
-        return User.objects.get(pk=ctx.user_id)
+        user = User.objects.filter(pk=ctx.user_id).first()
+        if user is None:
+            raise problem("invalid", "This person holds no role in the tenant; add them as a member first.", pointer="/user")
+        return user
     user = User.objects.filter(email=normal_email(email), memberships__tenant_id=ctx.tenant_id).distinct().first()
     if user is None:
         raise problem("invalid", "The tenant has no member with this e-mail address.", pointer="/user")

@@ -14,8 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from redis.exceptions import RedisError
 from unfold.forms import AuthenticationForm
 
-from apps.identity.models import OidcProvider, TenantStatus
 from apps.identity.oidc.session import begin_at
+from apps.identity.selectors import sign_in_choices
 from apps.identity.services.sign_ins import record_wrong_password
 
 log = structlog.get_logger(__name__)
@@ -64,6 +64,5 @@ def sign_in_view(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and not settings.LOCAL_LOGIN:
         raise PermissionDenied("Sign-in by password is switched off.")
     after = request.GET.get("next", "/admin/")
-    rows = OidcProvider.objects.filter(enabled=True, tenant__status=TenantStatus.ACTIVE)
-    buttons = [{"name": row.name, "url": begin_at(row.slug, after=after)} for row in rows]
+    buttons = [{"name": name, "url": begin_at(slug, after=after)} for slug, name in sign_in_choices()]
     return admin.site.login(request, {"providers": buttons, "local_login": settings.LOCAL_LOGIN})

@@ -7,8 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.context import system_context
 from apps.core.errors import Problem
-from apps.identity.models import User
-from apps.identity.selectors import platform_id
+from apps.identity.selectors import id_by_email, platform_id
 from apps.identity.services import add_member, create_user
 from apps.identity.services.people import normal_email
 
@@ -22,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         email = normal_email(options["email"])
-        if User.objects.filter(email=email).exists():
+        if id_by_email(email) is not None:
             self.stdout.write(f"{email} exists; nothing was changed.")
             return
         password = secrets.token_urlsafe(15) if options["print_once"] else None

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from apps.core.context import ActionContext, system_context
 from apps.core.errors import Problem, problem
-from apps.identity.models import Tenant, User
-from apps.identity.selectors import tenant_by_slug, tenants_of
+from apps.identity.models import Tenant
+from apps.identity.selectors import person_to_sign_in, tenant_by_slug, tenants_of
 from apps.identity.services import Issued, issue_agent_token, issue_api_token
 from apps.identity.services.people import normal_email
 
@@ -53,10 +53,10 @@ class Command(BaseCommand):
     def _tenant(self, options: dict[str, Any]) -> Tenant:
         if options["tenant"]:
             return tenant_by_slug(options["tenant"])
-        user = User.objects.filter(email=normal_email(options["user"])).first()
+        user = person_to_sign_in(normal_email(options["user"]))
         if user is None:
             raise problem("not_found", f"There is nobody with the e-mail address {options['user']}.")
-        tenants = list(tenants_of(user))
+        tenants = tenants_of(user)
         if len(tenants) != 1:
             slugs = ", ".join(tenant.slug for tenant in tenants) or "none"
             raise problem("invalid", f"Say --tenant: the tenants of {user.email} are: {slugs}.")
