@@ -10,6 +10,7 @@ from django.db import transaction
 from apps.core.context import system_context
 from apps.core.domain.canonical import canonical_bytes, digest
 from apps.core.ids import new_id
+from apps.core.owner import as_owner
 from apps.identity.models import Agent, AgentToken, Organisation, Team, Tenant
 from apps.identity.selectors import platform_id
 from apps.identity.tokens import new_secret
@@ -44,7 +45,14 @@ def _section(number: int, size: int) -> dict[str, Any]:
 
 
 def tenants(pack: Pack, count: int, *, layered_every: int = 10, scopes: tuple[str, ...] = ("tenant",)) -> list[str]:
-    """Subscribed tenants with one agent and token each; one in `layered_every` has layers of its own, at `scopes`. Gives the tokens."""
+    """Subscribed tenants with one agent and token each; one in `layered_every` has layers of its own, at `scopes`. Gives the tokens.
+
+    As the owner: the application writes in one tenant at a time."""
+    with as_owner():
+        return _tenants(pack, count, layered_every, scopes)
+
+
+def _tenants(pack: Pack, count: int, layered_every: int, scopes: tuple[str, ...]) -> list[str]:
     organisation = Organisation.objects.create(slug=f"bench-{new_id().hex[:12]}", name="Benchmark")
     made = [Tenant(organisation=organisation, slug=f"t-{new_id().hex[-16:]}", name="T", tier="enterprise") for _ in range(count)]
     Tenant.objects.bulk_create(made, batch_size=2000)

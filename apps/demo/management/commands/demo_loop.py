@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from apps.core.context import ActionContext, system_context
+from apps.core.context import ActionContext, in_tenant, system_context
 from apps.core.errors import Problem
 from apps.demo.fleet.portal import Portal
 from apps.demo.services.removal import WALKS
@@ -36,7 +36,9 @@ class Command(BaseCommand):
         parser.add_argument("--keep", action="store_true", help="leaves the tenant in place, for a look at it")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not Pack.objects.filter(slug=PACK, tenant_id=platform_id()).exists():
+        with in_tenant(platform_id()):
+            seeded = Pack.objects.filter(slug=PACK, tenant_id=platform_id()).exists()
+        if not seeded:
             raise CommandError(f"The shared library has no '{PACK}'; `manage.py seed_demo` makes the demo first.")
         tenant = f"{WALKS}{secrets.token_hex(4)}"
         portal = Portal(options["url"] or f"http://127.0.0.1:{os.environ.get('PORT') or 8000}")
