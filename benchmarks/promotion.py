@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 
-from apps.core.context import system_context
+from apps.core.context import in_tenant, system_context
 from apps.identity.selectors import platform_id
 from apps.packs.models import Layer
 from apps.packs.services.layers import locked_layer, set_champion
@@ -21,7 +21,8 @@ CHANGES = 20
 def run() -> Iterator[tuple[str, str]]:
     pack = shared_pack(body_bytes=20 * 1024)
     token = tenants(pack, 1)[0]
-    layer = Layer.objects.get(pack=pack, scope="domain:bench")
+    with in_tenant(platform_id()):
+        layer = Layer.objects.get(pack=pack, scope="domain:bench")
     with web(core=None) as (one, _), web(core=None) as (two, _):
         connections = [http.client.HTTPConnection("127.0.0.1", port) for port in (one, two)]
         waits = [_change(layer, connections, token, number) for number in range(CHANGES)]

@@ -131,8 +131,8 @@ GRANTS: dict[str, str] = {
     "telemetry_producer": columns("ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"),
 }
 
-# Functions of the owner that act across tenants (`apps/core/migrations/0004_across_tenants.py`), are asked before a tenant is known
-# (`0005_identity_across_tenants.py`) or make storage.
+# Functions of the owner that act across tenants (`apps/core/migrations/000*_across_tenants.py`), are asked before a tenant is known, or
+# make storage.
 FUNCTIONS = (
     "audit_chains()",
     "telemetry_waiting()",
@@ -154,4 +154,14 @@ FUNCTIONS = (
     "identity_person_of(text,text)",
     "identity_signed_in(uuid)",
     "telemetry_make_partitions(integer)",
+    "packs_reached_tenants()",
+    "packs_reached_agents()",
+    "packs_reached_packs(uuid)",
+    "packs_reached_layers(uuid)",
+    "packs_reached_subscriptions(uuid)",
+    "packs_flag_skipped(uuid[])",
+    "core_user_ref_of(uuid,uuid)",
 )
+
+# Trigger functions that compare a row with other tenants' and so are the owner's: nobody may call them.
+LAWS = ("packs_slug_free()", "packs_champion_agrees()")

@@ -2,7 +2,8 @@
 
 A test's own reads and its factories act in no tenant; in the tests' databases (nowhere else) a further policy lets the application role
 do everything while no tenant is set and `app.tests` is on, for the connections of this process. What a process does by itself is held
-to the production policies: requests, tasks and commands switch it off, and within `ctx.transaction()` the tenant is set anyway.
+to the production policies: requests, tasks and commands switch it off, and within `ctx.transaction()` the tenant is set anyway. What
+restricts by user cannot be opened by a further policy: with `app.tests` goes `app.user_ref`, for every user.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from functools import wraps
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from apps.core.context import EVERY_USER
 
 POLICY = "tests"
 NO_TENANT = "coalesce(current_setting('app.tenant', true), '') = '' AND current_setting('app.tests', true) = 'on'"
@@ -71,6 +74,10 @@ def in_production() -> Iterator[None]:
 def _switch(connection: BaseDatabaseWrapper, to: str) -> str:
     """By psycopg's own cursor: it is none of the queries that a test counts. Gives what it was."""
     with connection.connection.cursor() as cursor:
-        cursor.execute("SELECT coalesce(current_setting('app.tests', true), 'off'), set_config('app.tests', %s, false)", [to])
+        cursor.execute(
+            "SELECT coalesce(current_setting('app.tests', true), 'off'), set_config('app.tests', %s, false),"
+            " set_config('app.user_ref', %s, false)",
+            [to, EVERY_USER if to == "on" else ""],
+        )
         found: str = cursor.fetchone()[0]
     return found

@@ -41,6 +41,33 @@ def tenant_policy(*tables: str, shared: bool = False) -> str:
     )
 
 
+_NAMED = "NULLIF(current_setting('app.user_ref', true), '')"
+
+
+def user_policy(*tables: str) -> str:
+    """Further row security of tables whose `user_ref` names the one user that a row is content of (null: it is the tenant's): such a row is
+    there for that user, or where every user's may be read (`app.user_ref`). It restricts whatever other policies allow; the owner, whose
+    functions hold the laws, is exempt."""
+    return "".join(_restrict(table, f"user_ref IS NULL OR {_NAMED} IN ('*', user_ref)") for table in tables)
+
+
+def user_policy_through(table: str, parent: str, joined: str, *, unless: str = "") -> str:
+    """The same for a row that belongs with one of `parent`, found by `joined` (SQL; the row is `table`, the parent's `p`): who does not see
+    that one does not see this one. `unless` is SQL for rows that belong to none."""
+    found = f"EXISTS (SELECT 1 FROM {parent} p WHERE {joined})"
+    return _restrict(table, f"coalesce({_NAMED}, '') = '*'{f' OR {unless}' if unless else ''} OR {found}")
+
+
+def _restrict(table: str, condition: str) -> str:
+    quoted = condition.replace("'", "''")
+    return f"""
+    DO $do$ BEGIN EXECUTE format(
+        'CREATE POLICY {table}_user ON {table} AS RESTRICTIVE USING ({quoted} OR current_user = %1$L)'
+        ' WITH CHECK ({quoted} OR current_user = %1$L)', current_user);
+    END $do$;
+    """
+
+
 def append_only(table: str, operations: str = "UPDATE OR DELETE") -> str:
     """Triggers that refuse these operations and TRUNCATE. `purge_tenant` (owner) lifts them for its own transaction."""
     return f"""

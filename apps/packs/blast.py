@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
 from apps.identity.models import Agent, AgentStatus, Tenant, TenantStatus
 from apps.identity.selectors import platform_id
-from apps.packs.chains import PLACEHOLDER, facts_of, prefixes
+from apps.packs.across import LiveLayer, Living, TenantFacts, living_everywhere
+from apps.packs.chains import PLACEHOLDER, Pictures, chains_to, facts_of, place_of
 from apps.packs.domain.blast import Slot, Target
-from apps.packs.domain.scopes import Scope
+from apps.packs.domain.scopes import Scope, ScopeType
 from apps.packs.models import Layer
-from apps.packs.pointers import PackFacts, Pointers, Stored, load_many, reference, scopes_of, stored_versions, version_ids
+from apps.packs.pointers import PackFacts, Pointers, reference, scopes_of, stored_versions, version_ids
 
 
 def layer_key(pack: str, scope: str) -> str:
@@ -20,46 +22,51 @@ def layer_key(pack: str, scope: str) -> str:
 
 
 def blast_targets(layer: Layer, *, only_tenant: UUID | None) -> Iterator[Target]:
-    """The agents and live layers whose chain holds `layer`. `only_tenant` limits them to one tenant; a layer below platform always is."""
+    """The agents and live layers whose chain holds `layer`. `only_tenant`, in whose transaction this is called, limits them to one tenant; a
+    layer below platform always is. Without it, it is called as `platform`."""
     tenant_id = only_tenant or (None if layer.tenant_id == platform_id() else layer.tenant_id)
-    pictures = load_many(None if tenant_id is None else [platform_id(), tenant_id])
-    shared = pictures[platform_id()]
     facts = facts_of(layer)
-    tenants = {tenant.pk: tenant for tenant in Tenant.objects.filter(status=TenantStatus.ACTIVE) if tenant_id in (None, tenant.pk)}
-    agents = list(Agent.objects.filter(tenant_id__in=tenants, status=AgentStatus.ACTIVE).values_list("tenant_id", "slug", "team__slug"))
-    world = _World(layer, facts, shared, pictures, tenants, agents, stored_versions(list(_live_ids(pictures.values()))))
+    world = _World(layer, facts, living_everywhere(facts) if tenant_id is None else _living_in(tenant_id))
     yield from _agents(world)
     yield from _layers(world)
 
 
-AgentRow = tuple[UUID, str, str | None]
+def _living_in(tenant_id: UUID) -> Living:
+    """What is live in one tenant and in the shared library above it."""
+    both = Pictures.of(tenant_id)
+    pictures = defaultdict(Pointers, {platform_id(): both.shared, tenant_id: both.own})
+    tenants = {
+        row[0]: TenantFacts(*row)
+        for row in Tenant.objects.filter(status=TenantStatus.ACTIVE, pk=tenant_id).values_list("pk", "slug", "tier")
+    }
+    agents = Agent.objects.filter(tenant_id__in=tenants, status=AgentStatus.ACTIVE).values_list("tenant_id", "slug", "team__slug")
+    rows = Layer.objects.filter(tenant_id__in=tenants, champion__isnull=False, suspended_by__isnull=True)
+    layers = [
+        LiveLayer(row.pk, row.tenant_id, facts_of(row), place_of(row), row.champion_id)
+        for row in rows.select_related("pack", "tenant", "agent__team")
+    ]
+    live = {
+        version
+        for found in (both.shared, both.own)
+        for version in (*found.champions.values(), *(key for entries in found.policies.values() for _, key in entries), *found.pinned)
+    }
+    return Living(both.shared, pictures, tenants, list(agents), layers, stored_versions(sorted(live)))
 
 
 @dataclass(slots=True)
 class _World:
-    """Everything that is live in the tenants concerned, read once."""
+    """The layer that changes, among what is live."""
 
     layer: Layer
     facts: PackFacts
-    shared: Pointers
-    pictures: dict[UUID, Pointers]
-    tenants: dict[UUID, Tenant]
-    agents: list[AgentRow]
-    versions: dict[UUID, Stored]
-
-
-def _live_ids(pictures: Iterable[Pointers]) -> Iterator[UUID]:
-    for picture in pictures:
-        yield from picture.champions.values()
-        yield from (version for entries in picture.policies.values() for _, version in entries)
-        yield from picture.pinned
+    living: Living
 
 
 def _agents(world: _World) -> Iterator[Target]:
-    tenants, pictures = world.tenants, world.pictures
-    for tenant_id, slug, team in world.agents:
-        tenant, own = tenants[tenant_id], pictures[tenant_id]
-        for pack in _packs(world.facts, world.shared, own):
+    living = world.living
+    for tenant_id, slug, team in living.agents:
+        tenant, own = living.tenants[tenant_id], living.pictures[tenant_id]
+        for pack in _packs(world.facts, living.shared, own):
             scopes = scopes_of(pack, tier=tenant.tier, tenant=tenant.slug, team=team, agent=slug)
             chain = _chain(world, own, pack, scopes)
             if chain is not None:
@@ -67,31 +74,28 @@ def _agents(world: _World) -> Iterator[Target]:
 
 
 def _layers(world: _World) -> Iterator[Target]:
-    tenants = world.tenants
+    living = world.living
     agents: dict[tuple[UUID, UUID], list[tuple[str, str | None]]] = {}
-    below = Layer.objects.filter(tenant_id__in=tenants, champion__isnull=False, suspended_by__isnull=True).exclude(pk=world.layer.pk)
-    if world.facts.kind == "domain":
-        below = below.filter(pack_id=world.facts.id)
-    for other in below.select_related("pack", "tenant", "agent__team"):
-        own = world.pictures[other.tenant_id]
-        pack = facts_of(other)
-        if pack.kind == "policy":
+    for other in living.layers:
+        pack = other.pack
+        if other.id == world.layer.pk or pack.kind == "policy" or (world.facts.kind == "domain" and pack.id != world.facts.id):
             continue
-        tenant = None if other.tenant_id == platform_id() else tenants[other.tenant_id].slug
+        own = living.pictures[other.tenant_id]
+        tenant = None if other.tenant_id == platform_id() else living.tenants[other.tenant_id].slug
         # By its own chains: a user's differ in the agent, a domain's in the segment.
         key = (other.tenant_id, pack.id)
-        if other.scope_type == "user" and key not in agents:
-            agents[key] = _agents_above(world, own, pack, tenants[other.tenant_id])
-        chains = (_chain(world, own, pack, scopes) for scopes in prefixes(other, agents=agents.get(key, ())))
+        if other.place.scope.type is ScopeType.USER and key not in agents:
+            agents[key] = _agents_above(world, own, pack, living.tenants[other.tenant_id])
+        chains = (_chain(world, own, pack, scopes) for scopes in chains_to(other.place, agents.get(key, ())))
         for chain in dict.fromkeys(chain for chain in chains if chain is not None):
-            yield Target("layer", layer_key(pack.slug, other.scope), tenant, chain)
+            yield Target("layer", layer_key(pack.slug, str(other.place.scope)), tenant, chain)
 
 
-def _agents_above(world: _World, own: Pointers, pack: PackFacts, tenant: Tenant) -> list[tuple[str, str | None]]:
+def _agents_above(world: _World, own: Pointers, pack: PackFacts, tenant: TenantFacts) -> list[tuple[str, str | None]]:
     """The agents that make a difference to the chains of the tenant's users: one of those at whom, and at whose team, the same is live."""
     found: dict[tuple[str, ...], tuple[str, str | None]] = {}
-    for tenant_id, slug, team in world.agents:
-        if tenant_id == tenant.pk:
+    for tenant_id, slug, team in world.living.agents:
+        if tenant_id == tenant.id:
             scopes = [f"team:{tenant.slug}/{team}", f"agent:{tenant.slug}/{slug}"]
             found.setdefault(tuple(text for scope in scopes for text in _live_at(world, own, pack, scope)), (slug, team))
     return list(found.values())
@@ -102,7 +106,7 @@ def _live_at(world: _World, own: Pointers, pack: PackFacts, scope: str) -> Itera
     versions = [version for _, version in own.policies.get(scope, ())]
     if (champion := own.champions.get((pack.id, scope))) is not None:
         versions.append(champion)
-    yield from (world.versions[version][1] for version in versions)
+    yield from (world.living.versions[version][1] for version in versions)
 
 
 def _packs(facts: PackFacts, shared: Pointers, own: Pointers) -> Iterator[PackFacts]:
@@ -117,7 +121,7 @@ def _packs(facts: PackFacts, shared: Pointers, own: Pointers) -> Iterator[PackFa
 
 def _chain(world: _World, own: Pointers, pack: PackFacts, scopes: tuple[Scope, ...]) -> tuple[Slot, ...] | None:
     """The slots of a chain, the layer's own among them even when nothing is live there; None when the chain does not pass the layer."""
-    layer, shared = world.layer, world.shared
+    layer, shared = world.layer, world.living.shared
     if layer.scope not in [str(scope) for scope in scopes]:
         return None
     pinned = own.subscriptions.get(pack.id)
@@ -125,6 +129,6 @@ def _chain(world: _World, own: Pointers, pack: PackFacts, scopes: tuple[Scope, .
         # Pinned at this very layer: its champion does not reach this tenant.
         return None
     now = version_ids(shared, own, pack, scopes)
-    present = {(entry[1], str(entry[0])): reference(entry, world.versions.get(entry[3])) for entry in now}
+    present = {(entry[1], str(entry[0])): reference(entry, world.living.versions.get(entry[3])) for entry in now}
     slots = version_ids(shared, own, pack, scopes, replace={(layer.pack_id, layer.scope): PLACEHOLDER})
     return tuple(Slot(layer_key(slug, str(scope)), present.get((slug, str(scope)))) for scope, slug, _, _ in slots)

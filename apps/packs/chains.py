@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from apps.core.errors import problem
-from apps.identity.models import Agent, Tenant
+from apps.identity.models import Agent
 from apps.identity.selectors import platform_id
 from apps.packs.domain.scopes import Scope, ScopeType, segment_of
 from apps.packs.domain.validate import Violation, check_against
@@ -38,10 +38,43 @@ def facts_of(layer: Layer) -> PackFacts:
     return PackFacts(pack.pk, pack.slug, "policy" if pack.kind == "policy" else "domain", pack.domain, pack.tenant_id)
 
 
-def prefixes(layer: Layer, *, agents: Iterable[tuple[str, str | None]] | None = None) -> Iterator[tuple[Scope, ...]]:
-    """Every possible chain down to the layer, its own scope last. Chains differ in the segment above a domain layer and in the team and
-    agent above a user's: of all `agents` (slug, slug of the team) of the tenant, which are read when they aren't given."""
-    own = Scope.parse(layer.scope)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a layer stands: its scope, its pack's domain ("" for a policy), and of a layer at or below tenant scope the tenant's slug and tier.
+    `team` is the slug of the team of the agent whose scope it is."""
+
+    scope: Scope
+    domain: str
+    tenant: str = ""
+    tier: str = ""
+    team: str | None = None
+
+
+def place_of(layer: Layer) -> Place:
+    scope = Scope.parse(layer.scope)
+    if scope.type.above_tenant:
+        return Place(scope, layer.pack.domain)
+    agent: Agent | None = layer.agent if scope.type is ScopeType.AGENT else None
+    team = agent.team.slug if agent is not None and agent.team else None
+    return Place(scope, layer.pack.domain, layer.tenant.slug, layer.tenant.tier, team)
+
+
+AgentPlace = tuple[str, str | None]
+
+
+def prefixes(layer: Layer) -> Iterator[tuple[Scope, ...]]:
+    """Every possible chain down to the layer, its own scope last; the agents above a user's are those that the tenant has now."""
+    place = place_of(layer)
+    agents: Iterable[AgentPlace] = ()
+    if place.scope.type is ScopeType.USER:
+        agents = Agent.objects.filter(tenant_id=layer.tenant_id).values_list("slug", "team__slug").iterator()
+    return chains_to(place, agents)
+
+
+def chains_to(place: Place, agents: Iterable[AgentPlace]) -> Iterator[tuple[Scope, ...]]:
+    """Chains differ in the segment above a domain layer, and in the team and agent above a user's: of all `agents` (slug, slug of the team)
+    of the tenant."""
+    own = place.scope
     top = Scope(ScopeType.GLOBAL, "")
     if own.type is ScopeType.GLOBAL:
         yield (top,)
@@ -49,27 +82,25 @@ def prefixes(layer: Layer, *, agents: Iterable[tuple[str, str | None]] | None = 
     if own.type is ScopeType.SEGMENT:
         yield (top, own)
         return
-    domain = (Scope(ScopeType.DOMAIN, layer.pack.domain),) if layer.pack.domain else ()
+    domain = (Scope(ScopeType.DOMAIN, place.domain),) if place.domain else ()
     if own.type is ScopeType.DOMAIN:
         # Platform's agents, who evaluate these layers, are of the enterprise segment: that chain comes first.
         for segment in ("enterprise", "individual"):
             yield (top, Scope(ScopeType.SEGMENT, segment), own)
         return
-    tenant: Tenant = layer.tenant
-    upper = (top, Scope(ScopeType.SEGMENT, segment_of(tenant.tier)), *domain, Scope(ScopeType.TENANT, tenant.slug))
+    upper = (top, Scope(ScopeType.SEGMENT, segment_of(place.tier)), *domain, Scope(ScopeType.TENANT, place.tenant))
     if own.type is ScopeType.TENANT:
         yield upper
     elif own.type is ScopeType.TEAM:
         yield (*upper, own)
     elif own.type is ScopeType.AGENT:
-        agent: Agent | None = layer.agent
-        team = (Scope(ScopeType.TEAM, f"{tenant.slug}/{agent.team.slug}"),) if agent is not None and agent.team else ()
+        team = (Scope(ScopeType.TEAM, f"{place.tenant}/{place.team}"),) if place.team else ()
         yield (*upper, *team, own)
     else:
         yield (*upper, own)
-        for slug, name in Agent.objects.filter(tenant=tenant).values_list("slug", "team__slug") if agents is None else agents:
-            above = (Scope(ScopeType.TEAM, f"{tenant.slug}/{name}"),) if name else ()
-            yield (*upper, *above, Scope(ScopeType.AGENT, f"{tenant.slug}/{slug}"), own)
+        for slug, name in agents:
+            above = (Scope(ScopeType.TEAM, f"{place.tenant}/{name}"),) if name else ()
+            yield (*upper, *above, Scope(ScopeType.AGENT, f"{place.tenant}/{slug}"), own)
 
 
 def prefix_entries(layer: Layer, version: PackVersion | None, pictures: Pictures | None = None) -> list[Entry]:

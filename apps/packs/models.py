@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import StrIndex, Substr
 
 from apps.core.models import TenantOwned
 from apps.identity.models import slug_validator
@@ -82,6 +83,12 @@ class Layer(TenantOwned):
     scope_type = models.CharField(max_length=10, choices=ScopeKind.choices)
     # The scope as `domain.md` writes it, e.g. `agent:acme/helpdesk-1`.
     scope = models.CharField(max_length=300)
+    # Of a user's scope the user's reference: the layer is that user's content, and kept so by row security. The database's own saying.
+    user_ref = models.GeneratedField(
+        expression=Case(When(scope_type="user", then=Substr("scope", StrIndex(F("scope"), Value("/")) + 1))),
+        output_field=models.CharField(max_length=300, null=True),
+        db_persist=True,
+    )
     team = models.ForeignKey("identity.Team", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     agent = models.ForeignKey("identity.Agent", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     # Composite foreign key (id, champion) -> version (layer, id) in 0002.
@@ -109,6 +116,8 @@ class Layer(TenantOwned):
             models.UniqueConstraint(fields=["tenant", "pack", "scope"], name="packs_layer_once"),
             models.CheckConstraint(condition=Q(scope_type__in=ScopeKind.values), name="packs_layer_scope_type"),
             models.CheckConstraint(condition=Q(share__isnull=True) | Q(share__range=(0, 100)), name="packs_layer_share"),
+            # It stands for all users where row security is told whose content is read.
+            models.CheckConstraint(condition=~Q(user_ref="*"), name="packs_layer_one_user"),
         ]
 
     def __str__(self) -> str:
@@ -170,13 +179,16 @@ class PointerChange(TenantOwned):
         return f"{self.version} from {self.at}"
 
 
-class ServedPack(models.Model):
-    """An effective digest that resolve has answered, with the versions it stands for. Belongs to no tenant: it holds no content."""
+class ServedPack(TenantOwned):
+    """An effective digest that resolve has answered to an agent of the tenant, with the versions it stands for. It holds no content."""
 
-    digest = models.CharField(max_length=71, primary_key=True)
+    digest = models.CharField(max_length=71)
     pack = models.CharField(max_length=63)
     lineage = models.JSONField()
     created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "digest"], name="packs_servedpack_once")]
 
     def __str__(self) -> str:
         return self.digest

@@ -5,7 +5,7 @@ Pointers are dropped when their tenant's generation moves (`core.generations`); 
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from django.db.models import Func, IntegerField
 
 from apps.core.cache import GenerationCache
-from apps.core.context import Topic
+from apps.core.context import EVERY_USER, Topic, in_tenant
 from apps.identity.selectors import platform_id
 from apps.packs.domain.scopes import Scope, chain_for
 from apps.packs.domain.values import VersionRef
@@ -68,49 +68,54 @@ _lock = Lock()
 
 
 def pointers_of(tenant_id: UUID) -> Pointers:
-    """A tenant's picture, from memory. A change of `platform`'s drops every tenant's: answers are made of both.
+    """A tenant's picture, from memory; what is not there is read in a transaction of that tenant's, for all its users: a picture holds
+    names and ids, and no content. A change of `platform`'s drops every tenant's: answers are made of both.
 
     For readers only: inside a transaction that has changed pointers, `load_pointers` (what this would keep may yet be rolled back).
     """
-    return _pointers.get(tenant_id, load_pointers)
+    return _pointers.get(tenant_id, _read)
+
+
+def _read(tenant_id: UUID) -> Pointers:
+    with in_tenant(tenant_id, EVERY_USER):
+        return load_pointers(tenant_id)
 
 
 def load_pointers(tenant_id: UUID, *, as_of: datetime | None = None) -> Pointers:
-    """A tenant's picture as this transaction sees it, or as it was at a time (packs and subscriptions: as they are now)."""
-    return load_many([tenant_id], as_of=as_of)[tenant_id]
+    """A tenant's picture as this transaction sees it, or as it was at a time (packs and subscriptions: as they are now), by three queries."""
+    packs = Pack.objects.filter(tenant_id=tenant_id).values_list("id", "slug", "kind", "domain", "tenant_id")
+    subscriptions = Subscription.objects.filter(tenant_id=tenant_id).values_list("pack_id", "pinned_id", "pinned__layer__scope")
+    return picture((PackFacts(*pack) for pack in packs), _live(tenant_id, as_of), subscriptions)
 
 
-def load_many(tenant_ids: Sequence[UUID] | None, *, as_of: datetime | None = None) -> defaultdict[UUID, Pointers]:
-    """The pictures of several tenants (None: of all) by three queries."""
-    pictures: defaultdict[UUID, Pointers] = defaultdict(Pointers)
-    mine = {} if tenant_ids is None else {"tenant_id__in": tenant_ids}
-    for pack in Pack.objects.filter(**mine).values_list("id", "slug", "kind", "domain", "tenant_id"):
-        pictures[pack[4]].packs[pack[1]] = PackFacts(*pack)
-    for tenant_id, pack_id, slug, kind, scope, version in _live(mine, as_of):
-        picture = pictures[tenant_id]
+def picture(
+    packs: Iterable[PackFacts], live: Iterable[tuple[UUID, str, str, str, UUID]], subscriptions: Iterable[tuple[UUID, UUID | None, str]]
+) -> Pointers:
+    """Of one tenant's packs, what is live in its layers (pack, its slug and kind, scope, version), and its subscriptions (pack, pinned version
+    and that one's scope)."""
+    found = Pointers(packs={pack.slug: pack for pack in packs})
+    for pack_id, slug, kind, scope, version in live:
         if scope.startswith("user:"):
-            picture.users.add(scope)
+            found.users.add(scope)
         if kind == "policy":
-            picture.policies.setdefault(scope, []).append((slug, version))
+            found.policies.setdefault(scope, []).append((slug, version))
         else:
-            picture.champions[pack_id, scope] = version
-    for picture in pictures.values():
-        for entries in picture.policies.values():
-            entries.sort()
-    rows = Subscription.objects.filter(**mine).values_list("tenant_id", "pack_id", "pinned_id", "pinned__layer__scope")
-    for tenant_id, pack_id, pinned, scope in rows:
-        pictures[tenant_id].subscriptions[pack_id] = pinned
+            found.champions[pack_id, scope] = version
+    for entries in found.policies.values():
+        entries.sort()
+    for pack_id, pinned, scope in subscriptions:
+        found.subscriptions[pack_id] = pinned
         if pinned is not None:
-            pictures[tenant_id].pinned[pinned] = scope
-    return pictures
+            found.pinned[pinned] = scope
+    return found
 
 
-def _live(mine: dict[str, Any], as_of: datetime | None) -> Iterable[tuple[Any, ...]]:
+def _live(tenant_id: UUID, as_of: datetime | None) -> Iterable[tuple[Any, ...]]:
     if as_of is None:
-        live = Layer.objects.filter(**mine, champion__isnull=False, suspended_by__isnull=True)
-        return live.values_list("tenant_id", "pack_id", "pack__slug", "pack__kind", "scope", "champion_id")
-    changes = PointerChange.objects.filter(**mine, at__lte=as_of).order_by("layer_id", "-at", "-id").distinct("layer_id")
-    rows = changes.values_list("tenant_id", "layer__pack_id", "layer__pack__slug", "layer__pack__kind", "layer__scope", "version_id")
+        live = Layer.objects.filter(tenant_id=tenant_id, champion__isnull=False, suspended_by__isnull=True)
+        return live.values_list("pack_id", "pack__slug", "pack__kind", "scope", "champion_id")
+    changes = PointerChange.objects.filter(tenant_id=tenant_id, at__lte=as_of).order_by("layer_id", "-at", "-id").distinct("layer_id")
+    rows = changes.values_list("layer__pack_id", "layer__pack__slug", "layer__pack__kind", "layer__scope", "version_id")
     return [row for row in rows if row[-1] is not None]
 
 

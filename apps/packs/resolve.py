@@ -17,10 +17,12 @@ import msgspec
 import structlog
 from django.conf import settings
 from django.db import connection
+from django.db.transaction import on_commit
 
-from apps.core.context import in_tenant
+from apps.core.context import EVERY_USER, in_tenant, one_user
 from apps.core.errors import problem
 from apps.core.generations import watcher
+from apps.core.ids import new_id
 from apps.core.leases import lease_check
 from apps.identity.selectors import platform_id
 from apps.identity.tokens import Principal
@@ -33,6 +35,7 @@ from apps.packs.pointers import Entry, PackFacts, find_pack, pointers_of, refere
 log = structlog.get_logger(__name__)
 
 MAX_FOLDED_BYTES = 64 * 1024 * 1024
+MAX_SERVED = 200_000
 Key = tuple[tuple[str, str, str, UUID], ...]
 
 
@@ -43,6 +46,7 @@ class Folded:
 
     parts: dict[str, bytes]
     size: int
+    digest: str
     etags: dict[tuple[bool, bool], str] = field(default_factory=dict)
 
     def etag(self, *, origins: bool, rendered: bool) -> str:
@@ -64,6 +68,8 @@ class Folded:
 
 _folded: OrderedDict[Key, Folded] = OrderedDict()
 _folded_bytes = 0
+# (tenant, effective digest) that stand in `packs_servedpack`; a row that is there stays.
+_served: set[tuple[UUID, str]] = set()
 _lock = Lock()
 
 
@@ -75,7 +81,7 @@ def resolve(principal: Principal, *, pack: str, user: str | None, version: str |
     watcher.fresh()
     own = pointers_of(principal.tenant_id)
     if version is not None:
-        with in_tenant(principal.tenant_id):
+        with in_tenant(principal.tenant_id, EVERY_USER):
             return _leased(principal, pack, user, version)
     # A user without a layer of their own gets what everyone gets, whatever the reference looks like.
     user = user if user and f"user:{principal.tenant}/{user}" in own.users else None
@@ -86,7 +92,8 @@ def resolve(principal: Principal, *, pack: str, user: str | None, version: str |
         facts = find_pack(shared, own, pack)
         if facts is None or facts.kind == "policy":
             raise problem("not_found", f"There is no pack '{pack}' here, or the tenant is not subscribed to it.")
-        found = fold_entries(facts, version_ids(shared, own, facts, agent_scopes(principal, facts, user)))
+        entries = version_ids(shared, own, facts, agent_scopes(principal, facts, user))
+        found = fold_entries(facts, entries, tenant_id=principal.tenant_id, users=one_user(user))
         own.answers[key] = found
     return found
 
@@ -108,23 +115,26 @@ def _leased(principal: Principal, pack: str, user: str | None, version: str) -> 
     facts = lease.pack()
     if facts.slug != pack:
         raise problem("not_found", f"The version under evaluation is not one of the pack '{pack}'.")
-    return fold_entries(facts, entries)
+    return fold_entries(facts, entries, tenant_id=principal.tenant_id, users=EVERY_USER)
 
 
-def fold_entries(pack: PackFacts, entries: Sequence[Entry]) -> Folded:
-    """The folded pack of a chain, memoised by the chain itself: tenants with the same chain share it."""
+def fold_entries(pack: PackFacts, entries: Sequence[Entry], *, tenant_id: UUID, users: str) -> Folded:
+    """The folded pack of a chain, memoised by the chain itself: tenants with the same chain share it. What is not in memory is read in a
+    transaction of the tenant's that reaches the content of `users`."""
     if not any(kind == "domain" for _, _, kind, _ in entries):
         raise problem("no_champion", f"Nothing is live for the pack '{pack.slug}' on this chain; promote a version first.")
     key = tuple((str(scope), slug, kind, version) for scope, slug, kind, version in entries)
     found = _folded.get(key)
-    if found is not None:
+    if found is not None and (tenant_id, found.digest) in _served:
         return found
-    effective, violations = resolve_chain(references(entries))
-    found = _assemble(pack.slug, effective, violations)
-    _remember(key, found)
-    _keep_digest(pack.slug, effective)
-    if violations:
-        _flag(violations, entries)
+    with in_tenant(tenant_id, users):
+        if found is None:
+            effective, violations = resolve_chain(references(entries))
+            found = _assemble(pack.slug, effective, violations)
+            _remember(key, found)
+            if violations:
+                _flag(violations)
+        _keep_digest(tenant_id, pack.slug, found)
     return found
 
 
@@ -138,7 +148,7 @@ def _assemble(pack: str, effective: Effective, violations: list[Violation]) -> F
         "rendered": b'"rendered":' + msgspec.json.encode(render(effective.content)),
         "violations": b'"violations":' + msgspec.json.encode([violation.as_json() for violation in violations]),
     }
-    return Folded(parts, sum(len(part) for part in parts.values()))
+    return Folded(parts, sum(len(part) for part in parts.values()), effective.digest)
 
 
 def _remember(key: Key, folded: Folded) -> None:
@@ -153,21 +163,29 @@ def _remember(key: Key, folded: Folded) -> None:
             _folded_bytes -= gone.size
 
 
-def _keep_digest(pack: str, effective: Effective) -> None:
-    """A run that names this digest later can be traced to the versions it stands for."""
+def _keep_digest(tenant_id: UUID, pack: str, folded: Folded) -> None:
+    """A run of the tenant's that names this digest later can be traced to the versions it stands for."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO packs_servedpack (digest, pack, lineage, created_at) VALUES (%s, %s, %s, now()) ON CONFLICT (digest) DO NOTHING",
-            [effective.digest, pack, msgspec.json.encode(effective.lineage).decode()],
+            "INSERT INTO packs_servedpack (id, tenant_id, digest, pack, lineage, created_at) VALUES (%s, %s, %s, %s, %s, now())"
+            " ON CONFLICT (tenant_id, digest) DO NOTHING",
+            [new_id(), tenant_id, folded.digest, pack, folded.parts["lineage"].removeprefix(b'"lineage":').decode()],
         )
+    on_commit(lambda: _kept(tenant_id, folded.digest))
 
 
-def _flag(violations: list[Violation], entries: Sequence[Entry]) -> None:
-    """A layer that had to be skipped is flagged, and said aloud; resolve itself goes on."""
+def _kept(tenant_id: UUID, digest: str) -> None:
+    with _lock:
+        if len(_served) >= MAX_SERVED:
+            _served.clear()
+        _served.add((tenant_id, digest))
+
+
+def _flag(violations: list[Violation]) -> None:
+    """A layer that had to be skipped is flagged, and said aloud; resolve itself goes on. It may be the shared library's, which a tenant
+    cannot write otherwise."""
     skipped = {violation.layer.version_id for violation in violations if violation.layer is not None}
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE packs_layer SET flagged_at = now() WHERE champion_id = ANY(%s::uuid[]) AND flagged_at IS NULL", [sorted(skipped)]
-        )
+        cursor.execute("SELECT packs_flag_skipped(%s::uuid[])", [sorted(skipped)])
     for violation in violations:
         log.error("resolve.layer_skipped", **{key: value for key, value in violation.as_json().items() if key != "detail"})

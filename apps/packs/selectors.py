@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from apps.core.access import Action
-from apps.core.context import ActionContext
+from apps.core.context import ActionContext, for_every_user
 from apps.core.errors import problem
 from apps.identity.models import Agent, Team, Tenant
 from apps.identity.permissions import require
 from apps.identity.selectors import platform_id
+from apps.packs.across import serving_everywhere
 from apps.packs.blast import blast_targets, layer_key
 from apps.packs.chains import Pictures, facts_of, prefix_chain
 from apps.packs.domain.blast import Blast, Effect, blast_radius, new_violations
@@ -22,13 +25,12 @@ from apps.packs.domain.render import render
 from apps.packs.domain.scopes import Scope
 from apps.packs.domain.validate import resolve_chain
 from apps.packs.domain.values import Effective, VersionRef
-from apps.packs.models import Layer, PackVersion, ServedPack
+from apps.packs.models import Layer, PackVersion
 from apps.packs.pointers import find_pack, references, scopes_of, version_ids
 
-__all__ = ["EffectivePack", "Reach", "blast_radius_of", "champion_of", "digest_known", "effective_for", "prefix_chain"]
+__all__ = ["EffectivePack", "Reach", "blast_radius_of", "champion_of", "effective_for", "layers_serving", "prefix_chain"]
 
 MAX_LISTED = 500
-_known_digests: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +103,14 @@ def champion_of(layer: Layer) -> PackVersion | None:
     return None if layer.suspended_by else layer.champion
 
 
-def digest_known(digest: str) -> bool:
-    """Whether resolve has ever answered this effective digest."""
-    if digest in _known_digests:
-        return True
-    if not ServedPack.objects.filter(pk=digest).exists():
-        return False
-    if len(_known_digests) > 100_000:
-        _known_digests.clear()
-    _known_digests.add(digest)
-    return True
+def layers_serving(versions: Sequence[UUID], *, of: Layer) -> list[tuple[UUID, UUID]]:
+    """The layers that serve one of these versions, with their tenants, in order: of all tenants for a layer `of` the shared library, which
+    `platform` may ask, else of its own."""
+    if of.tenant_id == platform_id():
+        return serving_everywhere(versions)
+    with for_every_user():
+        rows = Layer.objects.filter(champion_id__in=versions, suspended_by__isnull=True, tenant_id=of.tenant_id)
+        return list(rows.order_by("id").values_list("id", "tenant_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def _effect(effect: Effect) -> dict[str, Any]:
 
 def blast_radius_of(ctx: ActionContext, layer: Layer, version: PackVersion | None) -> Reach:
     """Whose effective pack changes when `version` (None: nothing) becomes the layer's champion. For a layer of the shared library the
-    people of `platform` see all tenants, everyone else their own."""
+    people of `platform` see all tenants, everyone else their own. Belongs into the context's transaction."""
     everyone = layer.tenant_id == platform_id() and ctx.tenant_id == platform_id()
     replacement = None
     if version is not None:
@@ -163,5 +163,7 @@ def blast_radius_of(ctx: ActionContext, layer: Layer, version: PackVersion | Non
         replacement = VersionRef(
             Scope.parse(layer.scope), pack.slug, pack.kind, version.number, str(version.pk), version.digest, version.content
         )
-    targets = blast_targets(layer, only_tenant=None if everyone else ctx.tenant_id)
-    return Reach(blast_radius(targets, layer_key(layer.pack.slug, layer.scope), replacement))
+    # Every user's layer counts, whoever asks.
+    with for_every_user():
+        targets = blast_targets(layer, only_tenant=None if everyone else ctx.tenant_id)
+        return Reach(blast_radius(targets, layer_key(layer.pack.slug, layer.scope), replacement))

@@ -9,7 +9,7 @@ import structlog
 from celery import shared_task
 from django.db import connection
 
-from apps.core.context import ActionContext, system_context
+from apps.core.context import EVERY_USER, ActionContext, in_tenant, system_context
 from apps.core.errors import Problem
 from apps.core.events import subscribe
 from apps.core.jobs import enqueue
@@ -35,10 +35,11 @@ def reassess_layer(layer_id: str) -> int:
 
 
 @shared_task(name="promotions.reassess_below", acks_late=True)
-def reassess_below(layer_id: str) -> int:
-    """Judges the open promotions that a moved champion may concern: those of its pack, or all for a policy; of its tenant, or of all
-    tenants for the shared library."""
-    layer = Layer.objects.select_related("pack").get(pk=layer_id)
+def reassess_below(layer_id: str, tenant_id: str) -> int:
+    """Judges the open promotions that a moved champion of this tenant's layer may concern: those of its pack, or all for a policy; of its
+    tenant, or of all tenants for the shared library."""
+    with in_tenant(UUID(tenant_id), EVERY_USER):
+        layer = Layer.objects.select_related("pack").get(pk=layer_id)
     pack = None if layer.pack.kind == "policy" else layer.pack_id
     tenant = None if layer.tenant_id == platform_id() else layer.tenant_id
     return _reassess(

@@ -30,6 +30,8 @@ class ContextMixin(APIView):
 
     # Keys of the answer that are shown once: a replay under an Idempotency-Key has null there.
     shown_once: frozenset[str] = frozenset()
+    # Whose content an agent's token reaches here: nobody's, or every user's of its harness.
+    agents_reach: str = ""
 
     @property
     def ctx(self) -> ActionContext:
@@ -46,6 +48,8 @@ class ContextMixin(APIView):
             self.initial(request, *args, **kwargs)
             refuse_nul(request)
             handler = getattr(self, (request.method or "").lower(), self.http_method_not_allowed)
+            if self.ctx.agent_id is not None:
+                self.ctx.user_ref = self.agents_reach
             with self.ctx.transaction():
                 response = self._once(request, handler, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 -- as DRF's own dispatch: handle_exception raises again what is no refusal

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from apps.core.context import ActionContext, in_tenant
-from apps.core.errors import problem
+from apps.core.context import EVERY_USER, ActionContext, in_tenant
+from apps.core.errors import Problem, problem
 from apps.demo import catalogue
 from apps.evals.models import EvalSet
 from apps.evals.services.cases import add_cases, create_eval_set
@@ -31,15 +31,22 @@ def seed_library(ctx_of: ContextOf, made: Counter[str]) -> None:
 
 def _packs(ctx_of: ContextOf, made: Counter[str]) -> None:
     wanted = catalogue.packs()
-    known = dict(Pack.objects.filter(slug__in=[pack.slug for pack in wanted]).values_list("slug", "tenant_id"))
+    with in_tenant(platform_id()):
+        known = set(Pack.objects.filter(tenant_id=platform_id(), slug__in=[pack.slug for pack in wanted]).values_list("slug", flat=True))
     for pack in wanted:
-        if known.get(pack.slug, platform_id()) != platform_id():
-            raise problem("slug_taken", f"A tenant has a pack '{pack.slug}' of its own, so the demo's cannot join the shared library.")
         if pack.slug not in known:
-            create_pack(
-                ctx=ctx_of(PLATFORM), slug=pack.slug, kind=pack.kind, title=pack.title, domain=pack.domain, description=pack.description
-            )
+            _create(ctx_of(PLATFORM), pack)
             made["packs"] += 1
+
+
+def _create(ctx: ActionContext, pack: catalogue.Pack) -> None:
+    try:
+        create_pack(ctx=ctx, slug=pack.slug, kind=pack.kind, title=pack.title, domain=pack.domain, description=pack.description)
+    except Problem as error:
+        if error.code != "slug_taken":
+            raise
+        detail = f"A tenant has a pack '{pack.slug}' of its own, so the demo's cannot join the shared library."
+        raise problem("slug_taken", detail) from None
 
 
 def _subscriptions(ctx_of: ContextOf, made: Counter[str]) -> None:
@@ -55,9 +62,7 @@ def _subscriptions(ctx_of: ContextOf, made: Counter[str]) -> None:
 
 def _layers(ctx_of: ContextOf, made: Counter[str]) -> None:
     """The first version of each layer goes live without the gate: there is nothing to compare it with."""
-    slugs = [pack.slug for pack in catalogue.packs()]
-    # Emptied by a person counts as known.
-    known = set(Layer.objects.filter(pack__slug__in=slugs, versions__isnull=False).values_list("pack__slug", "scope"))
+    known = _known_layers(ctx_of)
     for pack in catalogue.packs():
         for layer in pack.layers:
             if (pack.slug, layer.scope) in known:
@@ -75,6 +80,18 @@ def _layers(ctx_of: ContextOf, made: Counter[str]) -> None:
                 )
                 bootstrap(ctx=ctx, version_id=version.pk)
             made["layers"] += 1
+
+
+def _known_layers(ctx_of: ContextOf) -> set[tuple[str, str]]:
+    """(pack, scope) of the layers that are there; one that a person has emptied counts."""
+    packs = catalogue.packs()
+    found: set[tuple[str, str]] = set()
+    for owner in sorted({Scope.parse(layer.scope).tenant_slug or PLATFORM for pack in packs for layer in pack.layers}):
+        tenant_id = ctx_of(owner).tenant_id
+        with in_tenant(tenant_id, EVERY_USER):
+            rows = Layer.objects.filter(tenant_id=tenant_id, pack__slug__in=[pack.slug for pack in packs], versions__isnull=False)
+            found |= set(rows.values_list("pack__slug", "scope"))
+    return found
 
 
 def _eval_sets(ctx_of: ContextOf, made: Counter[str]) -> None:

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 
 from apps.core.api.paging import CreatedCursorPagination
 from apps.core.api.views import ContextViewSet
+from apps.core.context import EVERY_USER
 from apps.core.errors import problem
 from apps.evals.api import filters, serializers
 from apps.evals.models import EvalCase, EvalItem, EvalResult, EvalRun, EvalSet
@@ -94,6 +95,8 @@ class EvalSetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextVi
 class EvalRunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewSet):
     """Runs of a version over a set. An agent's token sees the runs it may answer."""
 
+    # A version under evaluation may be of any user's layer.
+    agents_reach = EVERY_USER
     queryset = EvalRun.objects.none()
     serializer_class = serializers.EvalRunSerializer
     filterset_class = filters.EvalRunFilter

@@ -13,7 +13,8 @@ Tier = Literal["personal", "team", "enterprise"]
 Segment = Literal["individual", "enterprise"]
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_USER_REF = re.compile(r"[^\x00-\x20\x7f\ud800-\udfff]{1,200}")
+# "*" alone stands for all users where row security is told whose content is read, and so is nobody's reference.
+_USER_REF = re.compile(r"(?!\*\Z)[^\x00-\x20\x7f\ud800-\udfff]{1,200}")
 
 
 class ScopeType(StrEnum):

@@ -57,8 +57,10 @@ def _taken(slug: str) -> Problem:
 def update_pack(*, ctx: ActionContext, slug: str, **changes: str) -> Pack:
     """Changes title, description or visibility."""
     with ctx.transaction():
-        pack: Pack = Pack.objects.select_for_update().visible(ctx, slug=slug)
-        require(ctx, Action.AUTHOR, tenant_id=pack.tenant_id)
+        seen: Pack = Pack.objects.visible(ctx, slug=slug)
+        require(ctx, Action.AUTHOR, tenant_id=seen.tenant_id)
+        # Only what may be written can be locked, and a shared pack is seen by who may not.
+        pack: Pack = Pack.objects.select_for_update().get(pk=seen.pk)
         allowed = {name: value for name, value in changes.items() if name in ("title", "description", "visibility")}
         for name, value in allowed.items():
             setattr(pack, name, value)

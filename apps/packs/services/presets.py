@@ -21,9 +21,9 @@ from apps.packs.services.layers import locked_layer, set_champion
 
 @subscribe("identity.tenant_saved")
 def write_tier_preset(ctx: ActionContext, *, tenant_id: UUID) -> None:
-    tenant = Tenant.objects.get(pk=tenant_id)
-    if tenant.pk != platform_id():
-        with acting_in(ctx, tenant.pk) as inside:
+    if tenant_id != platform_id():
+        with acting_in(ctx, tenant_id) as inside:
+            tenant = Tenant.objects.get(pk=tenant_id)
             _write(inside, tenant, f"tenant:{tenant.slug}", TIER_PRESETS[tenant.tier], scope_type="tenant", agent=None)
 
 

@@ -136,7 +136,7 @@ def _owner(ctx: ActionContext, pack: Pack, scope: Scope) -> tuple[UUID, Team | N
         if scope.type is ScopeType.DOMAIN and pack.kind == PackKind.DOMAIN and scope.ref != pack.domain:
             raise problem("invalid", f"The pack's domain is '{pack.domain}', so {scope} is on none of its chains.", pointer="/scope")
         return platform_id(), None, None
-    tenant = Tenant.objects.restrict(ctx).filter(slug=scope.tenant_slug).first()
+    tenant = Tenant.objects.restrict(ctx).filter(slug=scope.tenant_slug, pk=ctx.tenant_id).first()
     if tenant is None:
         raise problem("invalid", f"There is no tenant '{scope.tenant_slug}' here.", pointer="/scope")
     shared = pack.tenant_id == platform_id() and pack.kind == PackKind.DOMAIN

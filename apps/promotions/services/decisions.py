@@ -9,12 +9,12 @@ from uuid import UUID
 from django.utils import timezone
 
 from apps.audit.services import record
-from apps.core.context import ActionContext, in_tenant
+from apps.core.context import EVERY_USER, ActionContext, in_tenant
 from apps.core.events import publish_on_commit, subscribe
 from apps.core.jobs import enqueue_on_commit
-from apps.identity.selectors import platform_id
 from apps.packs.domain.values import VersionRef
 from apps.packs.models import Layer, PackVersion
+from apps.packs.selectors import layers_serving
 from apps.packs.services.layers import suspend_layer
 from apps.packs.services.versions import archive
 from apps.promotions.domain.transitions import Event, next_state
@@ -69,7 +69,7 @@ def after_champion_moved(ctx: ActionContext, layer: Layer, decision: Decision, *
     for promotion in others.exclude(pk=kept.pk) if kept else others:
         close(ctx, promotion, Event.EXPIRE, archived_reason="expired", reason="The layer's champion moved.")
     publish_on_commit(ctx, "promotions.champion_moved", layer_id=layer.pk, decision_id=decision.pk, tenant_id=layer.tenant_id)
-    enqueue_on_commit(ctx, "promotions.reassess_below", str(layer.pk))
+    enqueue_on_commit(ctx, "promotions.reassess_below", str(layer.pk), str(layer.tenant_id))
 
 
 def close(ctx: ActionContext, promotion: Promotion, event: Event, *, archived_reason: str, reason: str = "") -> None:
@@ -85,16 +85,19 @@ def close(ctx: ActionContext, promotion: Promotion, event: Event, *, archived_re
 def suspend_invalid(ctx: ActionContext, versions: Iterable[VersionRef], *, because: Layer, reason: str) -> list[Decision]:
     """Suspends the layers whose champions the change makes invalid, each with its own decision, in the same transaction."""
     made = []
-    broken = Layer.objects.filter(champion_id__in=[UUID(version.version_id) for version in versions]).exclude(pk=because.pk)
-    if because.tenant_id != platform_id():
-        broken = broken.filter(tenant_id=because.tenant_id)
-    for layer in broken.select_related("pack", "tenant", "champion").select_for_update(of=("self",)).order_by("id"):
-        why = f"{reason} It breaks what {because} now demands."
+    broken = [UUID(version.version_id) for version in versions]
+    why = f"{reason} It breaks what {because} now demands.".strip()
+    for layer_id, tenant_id in layers_serving(broken, of=because):
+        if layer_id == because.pk:
+            continue
         # The shared library's change reaches layers of tenants: what is written there is written as that tenant, by the same actor.
-        with in_tenant(layer.tenant_id):
-            decision = decide(ctx, layer, DecisionKind.SUSPEND, champion=layer.champion, challenger=None, reason=why.strip())
-            suspend_layer(ctx, layer, decision_id=decision.pk)
-        made.append(decision)
+        with in_tenant(tenant_id, EVERY_USER):
+            rows = Layer.objects.select_related("pack", "tenant", "champion").select_for_update(of=("self",))
+            layer = rows.filter(pk=layer_id, champion_id__in=broken).first()
+            if layer is not None:
+                decision = decide(ctx, layer, DecisionKind.SUSPEND, champion=layer.champion, challenger=None, reason=why)
+                suspend_layer(ctx, layer, decision_id=decision.pk)
+                made.append(decision)
     return made
 
 

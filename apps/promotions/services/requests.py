@@ -52,7 +52,6 @@ def request_promotion(
             raise problem("invalid", "Name a version, or a layer with retire: true.", pointer="/version")
         version = PackVersion.objects.visible(ctx, pk=version_id) if version_id else None
         layer = _layer(ctx, version.layer_id if version else layer_id)
-        require(ctx, Action.REQUEST_PROMOTION, tenant_id=layer.tenant_id, team_id=layer.team_id)
         refuse_preset(layer.pack, layer.scope_type)
         _check(ctx, layer, aim, plan, invalid, reason)
         promotion = Promotion(
@@ -81,9 +80,11 @@ def request_promotion(
 
 
 def _layer(ctx: ActionContext, layer_id: UUID | None) -> Layer:
-    """Locked, so that two requests for one layer come one after the other."""
+    """Locked, so that two requests for one layer come one after the other. Raises Problem `not_found`, `permission_denied`."""
+    seen: Layer = Layer.objects.visible(ctx, pk=layer_id)
+    require(ctx, Action.REQUEST_PROMOTION, tenant_id=seen.tenant_id, team_id=seen.team_id)
     rows = Layer.objects.select_related("pack", "tenant", "champion", "team", "agent__team").select_for_update(of=("self",))
-    found: Layer = rows.visible(ctx, pk=layer_id)
+    found: Layer = rows.get(pk=seen.pk)
     return found
 
 

@@ -11,7 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from apps.core.access import Action
 from apps.core.api.plain import Parameter, documented
-from apps.core.context import ActionContext
+from apps.core.context import EVERY_USER, ActionContext
 from apps.core.errors import problem
 from apps.core.http import request_id_of
 from apps.core.limits import address_of
@@ -74,5 +74,7 @@ def _sender(request: HttpRequest) -> tuple[ActionContext, Sender]:
     """Who sends, before a byte of the body is read."""
     principal = authenticate(request.META.get("HTTP_AUTHORIZATION", ""), address_of(request))
     ctx = principal.context(request_id_of(request))
+    # A batch holds runs of any of the harness's users.
+    ctx.user_ref = EVERY_USER
     require(ctx, Action.TELEMETRY, tenant_id=principal.tenant_id, team_id=principal.team_id)
     return ctx, Sender(principal.tenant, principal.agent, principal.team)

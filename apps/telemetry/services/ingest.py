@@ -74,7 +74,7 @@ class Receipt:
 
 def ingest_runs(*, ctx: ActionContext, sender: Sender, batch: DecodedBatch[RunItem]) -> Receipt:
     """Stores a batch of runs exactly once. Raises Problem `permission_denied`, or `unavailable` when the database cannot take it now."""
-    unknown = untraced({item.effective_digest for _, item in batch.items if item.effective_digest is not None})
+    unknown = untraced(ctx.tenant_id, {item.effective_digest for _, item in batch.items if item.effective_digest is not None})
 
     def row(item: RunItem, common: Mapping[str, Any]) -> Row:
         flags = ("untraced",) if item.effective_digest in unknown else ()
