@@ -151,8 +151,8 @@ def test_a_reason_can_be_erased_and_the_chain_still_holds() -> None:
 @pytest.mark.django_db
 def test_one_event_goes_to_the_actors_chain_and_to_each_tenant_affected() -> None:
     own, owner_of_object, named = make.tenant(), make.tenant(), make.tenant()
-    ctx = make.system(own.pk)
+    ctx, obj = make.system(own.pk), make.team(owner_of_object)
     with ctx.transaction():
-        record(ctx, "test.done", make.team(owner_of_object), tenants=[named.pk])
+        record(ctx, "test.done", obj, tenants=[named.pk])
     assert {head.tenant_id for head in Head.objects.all()} == {own.pk, owner_of_object.pk, named.pk}
     assert len({bytes(event.hash) for event in Event.objects.all()}) == 3

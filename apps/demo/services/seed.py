@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -50,9 +49,16 @@ def seed(*, password: str | None = None) -> Counter[str]:
     seeding = Seeding()
     house = catalogue.organisation()
     _tenants(seeding, house)
-    _teams_and_agents(seeding, house)
-    _people(seeding, house)
-    _admins(seeding, house)
+    teams, agents, people, roles = rows_of(
+        seeding.tenants,
+        (Team.objects.all(), ("slug",)),
+        (Agent.objects.all(), ("slug",)),
+        (Membership.objects.all(), ("user__email",)),
+        (Membership.objects.filter(team=None), ("user__email", "role")),
+    )
+    _teams_and_agents(seeding, house, teams, agents)
+    _people(seeding, house, people)
+    _admins(seeding, house, roles)
     seed_library(seeding.ctx, seeding.made)
     if password is not None:
         _passwords(seeding, house, password)
@@ -83,29 +89,27 @@ def _tenants(seeding: Seeding, house: catalogue.Organisation) -> None:
             seeding.made["tenants"] += 1
 
 
-def rows_of(tenants: dict[str, UUID], rows: QuerySet[Any], *fields: str) -> set[tuple[Any, ...]]:
-    """(tenant, *fields) of these rows, each tenant's read in a transaction of its own."""
-    found: set[tuple[Any, ...]] = set()
+Wanted = tuple[QuerySet[Any], tuple[str, ...]]
+Known = set[tuple[Any, ...]]
+
+
+def rows_of(tenants: dict[str, UUID], *wanted: Wanted) -> list[Known]:
+    """For each (rows, fields): (tenant, *fields) of those rows; each tenant's are read in one transaction of its own."""
+    found: list[Known] = [set() for _ in wanted]
     for slug, tenant_id in tenants.items():
         with in_tenant(tenant_id):
-            found |= {(slug, *values) for values in rows.filter(tenant_id=tenant_id).values_list(*fields)}
+            for known, (rows, fields) in zip(found, wanted, strict=True):
+                known |= {(slug, *values) for values in rows.filter(tenant_id=tenant_id).values_list(*fields)}
     return found
 
 
-def _missing(wanted: Iterable[tuple[str, str]], model: type[Agent | Team], tenants: dict[str, UUID]) -> set[tuple[str, str]]:
-    """The (tenant, slug) pairs that have no row yet."""
-    return set(wanted) - rows_of(tenants, model._default_manager.all(), "slug")
-
-
-def _teams_and_agents(seeding: Seeding, house: catalogue.Organisation) -> None:
-    missing = _missing(((team.tenant, team.slug) for team in house.teams), Team, seeding.tenants)
+def _teams_and_agents(seeding: Seeding, house: catalogue.Organisation, teams: Known, agents: Known) -> None:
     for team in house.teams:
-        if (team.tenant, team.slug) in missing:
+        if (team.tenant, team.slug) not in teams:
             create_team(ctx=seeding.ctx(team.tenant), slug=team.slug, name=team.name)
             seeding.made["teams"] += 1
-    missing = _missing(((agent.tenant, agent.slug) for agent in house.agents), Agent, seeding.tenants)
     for agent in house.agents:
-        if (agent.tenant, agent.slug) in missing:
+        if (agent.tenant, agent.slug) not in agents:
             create_agent(
                 ctx=seeding.ctx(agent.tenant),
                 slug=agent.slug,
@@ -119,8 +123,7 @@ def _teams_and_agents(seeding: Seeding, house: catalogue.Organisation) -> None:
             seeding.made["agents"] += 1
 
 
-def _people(seeding: Seeding, house: catalogue.Organisation) -> None:
-    known = rows_of(seeding.tenants, Membership.objects.all(), "user__email")
+def _people(seeding: Seeding, house: catalogue.Organisation, known: Known) -> None:
     for user in house.users:
         if (user.tenant, user.email) not in known:
             add_member(
@@ -129,12 +132,10 @@ def _people(seeding: Seeding, house: catalogue.Organisation) -> None:
             seeding.made["people"] += 1
 
 
-def _admins(seeding: Seeding, house: catalogue.Organisation) -> None:
+def _admins(seeding: Seeding, house: catalogue.Organisation, known: Known) -> None:
     """Who administers the installation sees the demo's tenants from inside, and may approve what waits for a manager there."""
     own = {user.email for user in house.users}
-    admins = Membership.objects.filter(role="tenant_admin", team=None).exclude(user__email__in=own)
-    emails = sorted(email for _, email in rows_of({PLATFORM: platform_id()}, admins, "user__email"))
-    known = rows_of(seeding.tenants, Membership.objects.filter(team=None, user__email__in=emails), "user__email", "role")
+    emails = sorted(email for tenant, email, role in known if (tenant, role) == (PLATFORM, "tenant_admin") and email not in own)
     for tenant in house.tenants:
         for email in emails:
             for role in ("tenant_admin", "manager"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from apps.core.context import ActionContext
 from apps.demo import catalogue
 from apps.demo.cast import CAST
 from apps.demo.places import Tokens
-from apps.demo.services.seed import context, known_tenants, rows_of
+from apps.demo.services.seed import Known, context, known_tenants, rows_of
 from apps.identity.models import Agent, AgentToken, ApiToken, Membership
 from apps.identity.services import issue_agent_token, issue_api_token, revoke_token
 from apps.identity.tokens import SHAPE
@@ -32,11 +33,18 @@ def renew_tokens(tokens: Tokens) -> tuple[Tokens, int]:
     house = catalogue.organisation()
     tenants = known_tenants(house)
     tenant_of = {user.email: user.tenant for user in house.users}
-    live_agents = _live(tenants, AgentToken, tokens.agents.values())
-    live_people = _live(tenants, ApiToken, tokens.people.values())
+    secrets = {match[1]: match for secret in (*tokens.agents.values(), *tokens.people.values()) if (match := SHAPE.fullmatch(secret))}
+    lasting = {"prefix__in": secrets, "revoked_at__isnull": True, "expires_at__gt": timezone.now() + SPARE}
+    known_agents, known_people, of_agents, of_people = rows_of(
+        tenants,
+        (Agent.objects.exclude(status="retired"), ("slug",)),
+        (Membership.objects.all(), ("user__email",)),
+        (AgentToken.objects.filter(**lasting), ("prefix", "hash", "agent__slug")),
+        (ApiToken.objects.filter(**lasting), ("prefix", "hash", "user__email")),
+    )
+    live_agents = {secret: f"{tenant}/{agent}" for secret, tenant, agent in _live(secrets, of_agents)}
+    live_people = {secret: email for secret, _, email in _live(secrets, of_people)}
     kept, new = Tokens(), 0
-    known_agents = rows_of(tenants, Agent.objects.exclude(status="retired"), "slug")
-    known_people = rows_of(tenants, Membership.objects.all(), "user__email")
     for agent in house.agents:
         if agent.tenant not in tenants or (agent.tenant, agent.slug) not in known_agents:
             continue
@@ -54,17 +62,11 @@ def renew_tokens(tokens: Tokens) -> tuple[Tokens, int]:
     return kept, new
 
 
-def _live(tenants: dict[str, UUID], model: type[AgentToken | ApiToken], secrets: Iterable[str]) -> Mapping[str, str]:
-    """Which of the secrets the database still takes, and whose they are."""
-    by_prefix = {match[1]: match for secret in secrets if (match := SHAPE.fullmatch(secret))}
-    rows = model._default_manager.filter(prefix__in=by_prefix, revoked_at__isnull=True, expires_at__gt=timezone.now() + SPARE)
-    agents = model is AgentToken
-    found = {}
-    for tenant, prefix, hashed, holder in rows_of(tenants, rows, "prefix", "hash", "agent__slug" if agents else "user__email"):
-        match = by_prefix[prefix]
-        if hmac.compare_digest(bytes(hashed), hashlib.sha256(match[2].encode()).digest()):
-            found[match[0]] = f"{tenant}/{holder}" if agents else holder
-    return found
+def _live(secrets: Mapping[str, re.Match[str]], found: Known) -> Iterator[tuple[str, str, str]]:
+    """Which of the secrets (by prefix) the database still takes, each with its tenant and holder."""
+    for tenant, prefix, hashed, holder in found:
+        if hmac.compare_digest(bytes(hashed), hashlib.sha256(secrets[prefix][2].encode()).digest()):
+            yield secrets[prefix][0], tenant, holder
 
 
 def _issue_agent(ctx: ActionContext, agent: str) -> str:
