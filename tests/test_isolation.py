@@ -119,6 +119,17 @@ def refusal(statement: str, parameters: Any = ()) -> str:
     return ""
 
 
+def insert(table: str) -> str:
+    """Puts a row there that is given as JSON, but for what the database generates."""
+    found = rows(
+        "SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'",
+        [table],
+    )
+    names = found[0][0]
+    return f"INSERT INTO {table} ({names}) SELECT {names} FROM jsonb_populate_record(NULL::{table}, %s::jsonb)"
+
+
 def assert_out_of_reach(table: str, row: dict[str, Any]) -> None:
     """Nothing is read, changed, removed or put there for the tenant of `row`."""
     mine = f"FROM {table} WHERE tenant_id = %s"
@@ -136,8 +147,7 @@ def assert_out_of_reach(table: str, row: dict[str, Any]) -> None:
             cursor.execute(f"DELETE {mine}", tenant)
             assert cursor.rowcount == 0, table
     # 42501: the policy. 23503: a trigger before it, which does not see what the row refers to either.
-    put = f"INSERT INTO {table} SELECT (jsonb_populate_record(NULL::{table}, %s::jsonb)).*"
-    assert refusal(put, [json.dumps(row)]) in ("42501", "23503"), table
+    assert refusal(insert(table), [json.dumps(row)]) in ("42501", "23503"), table
 
 
 @pytest.mark.parametrize("whose", ["another tenant's", "none after one", "none at all"])
@@ -295,7 +305,8 @@ def test_the_laws_of_packs_see_every_tenant(db: None) -> None:
         make.own_pack(make.platform(), "desk")
     assert taken.value.code == "slug_taken"
     version = make.champion(acme, "desk", "tenant:acme")
-    with in_production(), in_tenant(acme.pk):
+    with in_production(), transaction.atomic():
+        set_tenant(acme.pk, "")
         rows("UPDATE packs_packversion SET status = 'archived' WHERE id = %s", [version.pk])
         set_tenant(make.platform().pk)
         # What is compared when a transaction ends is compared in whatever tenant it ends.
@@ -317,7 +328,7 @@ def test_a_shared_promotion_suspends_a_tenants_layer_as_that_tenant(world: World
         assert "We promise." in before and "Promise me." in before
         rule = {"constraints": [{"rule": "forbid_text", "value": "(?i)promise"}]}
         draft = make.version(house, "house-rules", "global", rule)
-        asked = request_promotion(ctx=make.context(house.pk, "author"), version_id=draft.pk, aim="policy", invalid="suspend")
+        asked = request_promotion(ctx=make.context(house.pk, "tenant_admin"), version_id=draft.pk, aim="policy", invalid="suspend")
         assert asked.blast["tenants"] == 1 and asked.state == "awaiting_approval", (asked.state, asked.verdict)
         for ctx in people:
             approve_promotion(ctx=ctx, promotion_id=asked.pk)
