@@ -10,6 +10,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from uuid import UUID
 
@@ -171,14 +172,14 @@ def _keep_digest(tenant_id: UUID, pack: str, folded: Folded) -> None:
             " ON CONFLICT (tenant_id, digest) DO NOTHING",
             [new_id(), tenant_id, folded.digest, pack, folded.parts["lineage"].removeprefix(b'"lineage":').decode()],
         )
-    on_commit(lambda: _kept(tenant_id, folded.digest))
+    on_commit(partial(_kept, (tenant_id, folded.digest)))
 
 
-def _kept(tenant_id: UUID, digest: str) -> None:
+def _kept(served: tuple[UUID, str]) -> None:
     with _lock:
         if len(_served) >= MAX_SERVED:
             _served.clear()
-        _served.add((tenant_id, digest))
+        _served.add(served)
 
 
 def _flag(violations: list[Violation]) -> None:

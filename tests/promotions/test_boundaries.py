@@ -184,7 +184,7 @@ def test_a_challenger_that_an_ancestor_now_forbids_is_told_so_and_loses_its_appr
     approve_promotion(ctx=make.context(acme.pk, "manager"), promotion_id=asked.pk)
     make.own_pack(house, "house-rules", kind="policy")
     rule = make.champion(house, "house-rules", "global", forbidding("bingo"))
-    assert reassess_below(str(rule.layer_id)) == 1
+    assert reassess_below(str(rule.layer_id), str(rule.tenant_id)) == 1
     asked.refresh_from_db()
     assert asked.state == "blocked" and Approval.objects.get(promotion=asked).voided_at is not None
     told = evaluate_promotion(ctx=make.context(acme.pk, "author"), promotion_id=asked.pk)

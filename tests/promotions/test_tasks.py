@@ -31,7 +31,7 @@ def test_a_moved_ancestor_voids_approvals_without_anybody_asking(world: World) -
     world.call("manager", "post", f"promotions/{asked['id']}/approve/", {}, 200)
     make.own_pack(make.platform(), "house-policy", kind="policy")
     moved = make.champion(make.platform(), "house-policy", "global", {"promotion": {"max_prompt_growth_tokens": 400}})
-    tasks.reassess_below(str(moved.layer_id))
+    tasks.reassess_below(str(moved.layer_id), str(moved.tenant_id))
     promotion = Promotion.objects.get(pk=asked["id"])
     assert Approval.objects.get(promotion=promotion).voided_at is not None and promotion.state != "ready"
 

@@ -23,6 +23,25 @@ DROP TABLE packs_servedpack_before;
 """
 
 
+# Asked of the tenant that writes, and of the owner's own sessions: to nobody else does it tell what slugs another tenant has.
+SLUGS = """
+CREATE OR REPLACE FUNCTION packs_slug_free() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    platform uuid := '00000000-0000-7000-8000-000000000001';
+BEGIN
+    IF NEW.tenant_id::text IS DISTINCT FROM current_setting('app.tenant', true) AND session_user <> current_user THEN
+        RETURN NEW;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('packs.slug:' || NEW.slug, 0));
+    IF EXISTS (SELECT 1 FROM packs_pack p WHERE p.slug = NEW.slug AND p.id <> NEW.id
+        AND (p.tenant_id = NEW.tenant_id OR p.tenant_id = platform OR NEW.tenant_id = platform)) THEN
+        RAISE EXCEPTION 'the slug % is taken', NEW.slug USING ERRCODE = 'unique_violation', CONSTRAINT = 'packs_pack_slug';
+    END IF;
+    RETURN NEW;
+END $$;
+"""
+
+
 class Migration(migrations.Migration):
     dependencies = [("packs", "0003_presets"), ("identity", "0003_oidc"), ("core", "0006_packs_across_tenants")]
 
@@ -70,6 +89,7 @@ class Migration(migrations.Migration):
             "".join(user_policy_through(table, "packs_layer", f"p.id = {table}.layer_id") for table in OF_A_LAYER),
             migrations.RunSQL.noop,
         ),
+        migrations.RunSQL(SLUGS, migrations.RunSQL.noop),
         # A trigger's function needs no right to be run; with the writer's rights it would not see what it must compare.
         migrations.RunSQL(
             "".join(
