@@ -104,13 +104,13 @@ def test_a_shared_promotion_suspends_a_tenants_layer_as_that_tenant(world: World
     for version in (child, own):
         bootstrap(ctx=make.system(world.tenant.pk), version_id=version.pk)
     make.own_pack(house, "house-rules", kind="policy")
-    people = [make.context(house.pk, "tenant_admin"), make.context(house.pk, "manager")]
+    author, *people = [make.context(house.pk, role) for role in ("tenant_admin", "tenant_admin", "manager")]
     with in_production():
         before = world.call("agent", "get", "resolve?pack=desk&user=u-42", expected=200)["content"]["sections"]["role"]["text"]
         assert "We promise." in before and "Promise me." in before
         rule = {"constraints": [{"rule": "forbid_text", "value": "(?i)promise"}]}
         draft = make.version(house, "house-rules", "global", rule)
-        asked = request_promotion(ctx=make.context(house.pk, "tenant_admin"), version_id=draft.pk, aim="policy", invalid="suspend")
+        asked = request_promotion(ctx=author, version_id=draft.pk, aim="policy", invalid="suspend")
         assert asked.blast["tenants"] == 1 and asked.state == "awaiting_approval", (asked.state, asked.verdict)
         for ctx in people:
             approve_promotion(ctx=ctx, promotion_id=asked.pk)

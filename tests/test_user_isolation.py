@@ -95,6 +95,7 @@ def visible(tenant_id: UUID, users: str | None) -> dict[str, set[str]]:
 
 
 def test_raw_sql_for_another_user_or_for_nobody_gets_nothing(world: World) -> None:
+    stranger = make.tenant("stranger")
     before = visible(world.tenant.pk, EVERY_USER)
     content_of(world, "u-42")
     every = visible(world.tenant.pk, EVERY_USER)
@@ -104,7 +105,7 @@ def test_raw_sql_for_another_user_or_for_nobody_gets_nothing(world: World) -> No
     for users in (None, "", "u-4", "u-421", "u-42 "):
         found = visible(world.tenant.pk, users)
         assert {table: found[table] & theirs[table] for table in every} == {table: set() for table in every}, users
-    assert not any(visible(make.tenant("stranger").pk, EVERY_USER).values())
+    assert not any(visible(stranger.pk, EVERY_USER).values())
 
 
 @pytest.mark.parametrize("users", ["", "u-7"])
@@ -151,11 +152,11 @@ def person(world: World, team: Any, user_ref: str = "") -> ActionContext:
 def test_people_of_a_team_see_their_own_content_and_people_of_the_tenant_everybodys(world: World) -> None:
     content_of(world, "u-42")
     team = make.team(world.tenant)
-    own, other, star = person(world, team, "u-42"), person(world, team, "u-7"), person(world, team, "*")
+    own, other, star, none = (person(world, team, user_ref) for user_ref in ("u-42", "u-7", "*", ""))
     whole = make.context(world.tenant.pk, "viewer")
     version = PackVersion.objects.filter(layer__scope="user:acme/u-42").latest("number")
     with in_production():
-        for ctx, seen in ((own, True), (other, False), (star, False), (person(world, team), False), (whole, True)):
+        for ctx, seen in ((own, True), (other, False), (star, False), (none, False), (whole, True)):
             with ctx.transaction():
                 assert Layer.objects.filter(scope="user:acme/u-42").exists() is seen
                 assert Run.objects.filter(user_ref="u-42").exists() is seen
@@ -194,6 +195,7 @@ def test_a_reach_that_is_widened_is_given_back(world: World) -> None:
 
 def test_what_is_shared_is_seen_and_not_changed(world: World) -> None:
     make.own_pack(make.platform(), "shared-desk")
+    ctx = make.context(world.tenant.pk, "tenant_admin")
     with in_production(), pytest.raises(Problem) as refused:
-        update_pack(ctx=make.context(world.tenant.pk, "tenant_admin"), slug="shared-desk", title="Mine")
+        update_pack(ctx=ctx, slug="shared-desk", title="Mine")
     assert refused.value.code == "permission_denied"
