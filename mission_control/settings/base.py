@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -124,6 +125,15 @@ OIDC_REFRESH_S = int(env("OIDC_REFRESH_S", "900"))
 OIDC_TIMEOUT_S = float(env("OIDC_TIMEOUT_S", "5"))
 # Providers without TLS: for tests on loopback only.
 OIDC_ALLOW_HTTP = False
+
+# Where the portal may go when a person or a provider names an address (`apps/core/egress.py`); empty: nowhere.
+EGRESS_ALLOWED_HOSTS = [host.strip() for host in env("EGRESS_ALLOWED_HOSTS").split(",") if host.strip()]
+# Networks besides the public ones, such as one's own. What is not a network stops the start.
+EGRESS_ALLOWED_NETWORKS = [str(ip_network(network.strip())) for network in env("EGRESS_ALLOWED_NETWORKS").split(",") if network.strip()]
+# Plain http within those networks: for tests and a workplace.
+EGRESS_ALLOW_HTTP = env("EGRESS_ALLOW_HTTP") == "1"
+# PEM file of certificate authorities to believe besides the public ones.
+EGRESS_CA_FILE = env("EGRESS_CA_FILE")
 
 # Only the server reads these cookies; another site's pages do not send them along with what they post.
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
