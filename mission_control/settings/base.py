@@ -65,6 +65,7 @@ INSTALLED_APPS = [
     "apps.core",
     "apps.audit",
     "apps.identity",
+    "apps.notices",
     "apps.packs",
     "apps.telemetry",
     "apps.evals",
@@ -220,6 +221,8 @@ CELERY_BEAT_SCHEDULE = {
     "evals.score_runs": {"task": "evals.score_runs", "schedule": 2.0, "options": {"expires": 4}},
     "promotions.reassess_due": {"task": "promotions.reassess_due", "schedule": 15.0, "options": {"expires": 15}},
     "telemetry.make_partitions": {"task": "telemetry.make_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
+    "notices.deliver": {"task": "notices.deliver", "schedule": 5.0, "options": {"expires": 5}},
+    "notices.forget": {"task": "notices.forget", "schedule": 86400.0, "options": {"expires": 3600}},
     "audit.export_heads": {"task": "audit.export_heads", "schedule": 3600.0, "options": {"expires": 3600}},
     "core.sweep": {"task": "core.sweep", "schedule": 600.0, "options": {"expires": 600}},
 }
@@ -244,6 +247,22 @@ AUDIT_SIGNING_KEY = env("AUDIT_SIGNING_KEY")
 AUDIT_HEADS_FILE = env("AUDIT_HEADS_FILE")
 
 GRANTS_MODULE = "mission_control.grants"
+
+# The portal's own address, https://…, for links in e-mails and webhooks; without one they hold a path.
+PORTAL_URL = env("PORTAL_URL").rstrip("/")
+# Keys that seal the secrets of webhooks (`apps/notices/sealing.py`); without one, derived from SECRET_KEY.
+NOTICES_KEY = env("NOTICES_KEY")
+# Seconds that a webhook's receiver has to answer.
+NOTICES_WEBHOOK_TIMEOUT_S = float(env("NOTICES_WEBHOOK_TIMEOUT_S", "10"))
+# The mail server; without one no e-mail is sent.
+EMAIL_HOST = env("EMAIL_HOST")
+EMAIL_PORT = int(env("EMAIL_PORT", "587"))
+EMAIL_HOST_USER = env("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env("EMAIL_HOST_PASSWORD")
+EMAIL_USE_SSL = env("EMAIL_USE_SSL") == "1"
+EMAIL_USE_TLS = env("EMAIL_USE_TLS", "0" if EMAIL_USE_SSL else "1") == "1"
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env("EMAIL_FROM", "Mission Control <mission-control@localhost>")
 
 # Bearer token for /metrics; without one the page does not exist.
 METRICS_TOKEN = env("METRICS_TOKEN")
