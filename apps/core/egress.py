@@ -118,7 +118,12 @@ def fetch(
     deadline = time.monotonic() + total_s
     addresses = _judged(to, _looked_up(to, resolver, min(connect_s, total_s)))
     backend = _Pinned(addresses, deadline, connect_s)
-    sent = {"Host": to.authority, "Accept-Encoding": "identity", "Connection": "close", **(headers or {})}
+    sent: dict[bytes | str, bytes | str] = {
+        "Host": to.authority,
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+        **(headers or {}),
+    }
     try:
         with httpcore.ConnectionPool(
             ssl_context=_tls(settings.EGRESS_CA_FILE), network_backend=backend, max_connections=1, retries=0

@@ -47,5 +47,7 @@ def targets_due(at: datetime) -> list[Target]:
 
 def email_choices(ctx: ActionContext) -> dict[str, bool]:
     """Kind -> whether the person of the context wants e-mail of it, in the context's tenant."""
-    chosen = NoticePreference.objects.filter(tenant_id=ctx.tenant_id, user_id=ctx.user_id).values_list("kind", "email")
-    return {**{kind.value: True for kind in SUBSCRIBED}, **dict(chosen)}
+    choices = {kind.value: True for kind in SUBSCRIBED}
+    if ctx.user_id is not None:
+        choices.update(NoticePreference.objects.filter(tenant_id=ctx.tenant_id, user_id=ctx.user_id).values_list("kind", "email"))
+    return choices

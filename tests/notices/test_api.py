@@ -29,7 +29,9 @@ def call(client: Client, acme: Tenant) -> Any:
 
     def send(who: str, method: str, path: str, body: Any = None, expected: int = 200, **headers: str) -> Any:
         sent = {**make.bearer(tokens[who]), **headers}
-        response = getattr(client, method)(f"/api/v1/{path}", *([body] if body is not None else []), content_type="application/json", headers=sent)
+        response = getattr(client, method)(
+            f"/api/v1/{path}", *([body] if body is not None else []), content_type="application/json", headers=sent
+        )
         assert response.status_code == expected, response.content
         return response
 
@@ -115,7 +117,12 @@ def test_notices_are_listed_without_whom_they_went_to(acme: Tenant, call: Any, r
     shown = call("viewer", "get", f"notices/{mine.pk}/").json()
     assert shown["deliveries"] == {"pending": 0, "sent": 1, "failed": 0, "dead": 0} and shown["subject"] == str(mine.subject_id)
     headers = make.bearer(make.api_token(me, acme))
-    for query, expected in (("mine=true", [mine]), ("mine=false", [other]), (f"kind={KIND}", [mine]), (f"subject={other.subject_id}", [other])):
+    for query, expected in (
+        ("mine=true", [mine]),
+        ("mine=false", [other]),
+        (f"kind={KIND}", [mine]),
+        (f"subject={other.subject_id}", [other]),
+    ):
         found = client.get(f"/api/v1/notices/?{query}", headers=headers).json()["results"]
         assert [row["id"] for row in found] == [str(each.pk) for each in expected], query
     call("viewer", "get", f"notices/{new_id()}/", expected=404)

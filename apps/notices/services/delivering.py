@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 
 from apps.audit.services import record
@@ -46,9 +47,9 @@ def claim(*, ctx: ActionContext, target: Target) -> Claimed:
     the same ids, when the claim has run out."""
     now = timezone.now()
     with ctx.transaction():
-        due = Delivery.objects.filter(
-            tenant_id=ctx.tenant_id, webhook_id=target.webhook_id, state__in=DUE_STATES, next_attempt_at__lte=now
-        ).order_by("next_attempt_at", "id")
+        here = Q(webhook_id=target.webhook_id) if target.webhook_id else Q(webhook__isnull=True)
+        due = Delivery.objects.filter(here, tenant_id=ctx.tenant_id, state__in=DUE_STATES, next_attempt_at__lte=now)
+        due = due.order_by("next_attempt_at", "id")
         related = ("notice", "webhook") if target.webhook_id else ("notice", "user")
         found = list(
             due.select_related(*related).defer("notice__recipients").select_for_update(skip_locked=True, of=("self",))[:CLAIMED_AT_ONCE]
@@ -129,9 +130,9 @@ def _apply(delivery: Delivery, outcome: Outcome, now: datetime) -> None:
         delivery.next_attempt_at = now
         return
     delivery.last_status, delivery.last_error = outcome.status, outcome.error[:200]
-    if delivery.state == DeliveryState.SENT:
+    if outcome.result == "sent":
         delivery.sent_at = now
-    elif delivery.state == DeliveryState.FAILED:
+    elif delivery.state in DUE_STATES:
         delivery.next_attempt_at = now + timedelta(seconds=delay_s(delivery.pk, delivery.attempts))
 
 
