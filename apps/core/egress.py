@@ -117,7 +117,7 @@ def fetch(
     to = destination(url)
     deadline = time.monotonic() + total_s
     addresses = _judged(to, _looked_up(to, resolver, min(connect_s, total_s)))
-    backend = _Pinned(addresses, deadline, connect_s)
+    backend, trusted = _Pinned(addresses, deadline, connect_s), _tls(settings.EGRESS_CA_FILE)
     sent: dict[bytes | str, bytes | str] = {
         "Host": to.authority,
         "Accept-Encoding": "identity",
@@ -125,9 +125,7 @@ def fetch(
         **(headers or {}),
     }
     try:
-        with httpcore.ConnectionPool(
-            ssl_context=_tls(settings.EGRESS_CA_FILE), network_backend=backend, max_connections=1, retries=0
-        ) as pool:
+        with httpcore.ConnectionPool(ssl_context=trusted, network_backend=backend, max_connections=1, retries=0) as pool:
             target = httpcore.URL(scheme=to.scheme, host=to.host, port=to.port, target=to.target)
             with pool.stream(method, target, headers=sent, content=content) as response:
                 return Answer(response.status, _body(response.iter_stream(), max_bytes))
@@ -200,7 +198,10 @@ def _judged(to: Destination, addresses: list[Address]) -> list[str]:
 def _tls(ca_file: str) -> ssl.SSLContext:
     context = httpx.create_ssl_context(trust_env=False)
     if ca_file:
-        context.load_verify_locations(ca_file)
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError:
+            raise EgressRefused("EGRESS_CA_FILE is not a file of certificates in PEM that can be read.", "EGRESS_CA_FILE") from None
     return context
 
 

@@ -193,6 +193,9 @@ SPECTACULAR_SETTINGS = {
         "TenantStatusEnum": "apps.identity.models.TenantStatus",
         "AgentStatusEnum": "apps.identity.models.AgentStatus",
         "VersionStatusEnum": "apps.packs.models.VersionStatus",
+        "KindEnum": "apps.packs.models.PackKind",
+        "NoticeKindEnum": "apps.notices.models.KINDS",
+        "DeliveryStateEnum": "apps.notices.models.DeliveryState",
     },
 }
 

@@ -321,6 +321,9 @@ def test_the_certificate_must_be_the_names_own(open_to: Any, settings: Any, tmp_
         with pytest.raises(EgressFailed) as failed:
             call("hooks.example.test")
         assert failed.value.why == "tls"
+        settings.EGRESS_CA_FILE = str(tmp_path / "nothing.pem")
+        with pytest.raises(EgressRefused, match="EGRESS_CA_FILE"):
+            call("hooks.example.test")
         settings.EGRESS_CA_FILE = str(tmp_path / "certificate.pem")
         assert call("hooks.example.test") == b"hello"
         with pytest.raises(EgressFailed) as failed:

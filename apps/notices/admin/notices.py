@@ -65,10 +65,9 @@ class NoticeAdmin(GovernedAdmin):
                 columns.text("title"),
                 WHAT,
                 ABOUT,
-                Column("Says", lambda notice: cells.tree(notice.facts)),
                 columns.moment("created_at", "When"),
-                columns.moment("spread_at", "Handed on"),
             ),
+            long=(Column("What it says", lambda notice: cells.tree(notice.facts)),),
         ),
     )
     relatives = (
@@ -90,7 +89,7 @@ class NoticeAdmin(GovernedAdmin):
     list_acts = (
         Act(
             name="my-emails",
-            label="My e-mails",
+            label="Choose my e-mails",
             icon="mail",
             rights=(Action.VIEW,),
             form=EmailsForm,
@@ -117,7 +116,6 @@ class DeliveryAdmin(GovernedAdmin):
         STATE,
         columns.number("attempts"),
         columns.text("last_error", "Last trouble"),
-        columns.moment("next_attempt_at", "Next attempt"),
         columns.moment("created_at", "Since"),
     )
     list_select_related = ("notice", "webhook", "user")

@@ -27,7 +27,7 @@ LABELS: dict[str, str] = {
     Kind.TEST: "A test",
 }
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@:/#+→-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@:/#+'→-]{0,99}")
 _WORD = re.compile(r"[a-z][a-z_]{0,39}")
 _COUNT = re.compile(r"[0-9]{1,6}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]{5,15}(Z|[+-][0-9:]{5}| UTC)?)?")
@@ -36,7 +36,7 @@ _PERSON = re.compile(r"[^\x00-\x1f\x7f<>\"]{1,200}")
 # The facts that a notice may hold, each with the shape of its value. What is not here, or has another shape, is left out.
 FACTS: dict[str, re.Pattern[str]] = {
     **dict.fromkeys(("tenant", "pack", "layer", "scope", "version", "challenger", "champion"), _NAME),
-    **dict.fromkeys(("state", "decision", "outcome", "aim", "demand"), _WORD),
+    **dict.fromkeys(("state", "decision", "outcome", "aim", "reminder"), _WORD),
     **dict.fromkeys(("required", "given", "missing"), _COUNT),
     **dict.fromkeys(("due", "expires", "expires_at", "requested_at", "decided_at"), _TIME),
     **dict.fromkeys(("requested_by", "decided_by", "on_behalf_of"), _PERSON),

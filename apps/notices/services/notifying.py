@@ -41,7 +41,7 @@ def notify(
     """
     told, left_out = told_facts(facts)
     if left_out:
-        log.warning("notices.facts_left_out", kind=kind, keys=left_out)
+        log.info("notices.facts_left_out", kind=kind, keys=left_out)
     with acting_in(ctx, tenant_id):
         notice = Notice.objects.create(
             tenant_id=tenant_id,
