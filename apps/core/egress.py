@@ -118,12 +118,8 @@ def fetch(
     deadline = time.monotonic() + total_s
     addresses = _judged(to, _looked_up(to, resolver, min(connect_s, total_s)))
     backend, trusted = _Pinned(addresses, deadline, connect_s), _tls(settings.EGRESS_CA_FILE)
-    sent: dict[bytes | str, bytes | str] = {
-        "Host": to.authority,
-        "Accept-Encoding": "identity",
-        "Connection": "close",
-        **(headers or {}),
-    }
+    usual = [("Host", to.authority), ("Accept-Encoding", "identity"), ("Connection", "close")]
+    sent = [*usual, *(headers or {}).items()]
     try:
         with httpcore.ConnectionPool(ssl_context=trusted, network_backend=backend, max_connections=1, retries=0) as pool:
             target = httpcore.URL(scheme=to.scheme, host=to.host, port=to.port, target=to.target)

@@ -26,7 +26,7 @@ from apps.notices.services import create_webhook, rotate_secret, switch_webhook
 from apps.notices.tasks import deliver
 from tests import factories as make
 from tests.notices.receivers import MailServer, Receiver, verified
-from tests.notices.telling import told
+from tests.notices.telling import due_now, told
 from tests.promotions.test_loop import World, better, world
 
 __all__ = ["world"]
@@ -66,7 +66,7 @@ def test_a_marker_in_contents_comments_and_reasons_reaches_nobody(
     careless = [told(tenant, person, kind=kind, facts=facts) for kind in ("promotions.approval_requested", "promotions.decided")]
     receiver.answers = [500, 200]
     deliver()
-    Delivery.objects.filter(state="failed").update(next_attempt_at=Delivery.objects.earliest("created_at").created_at)
+    due_now(tenant)
     deliver()
     rotate_secret(ctx=admin, webhook_id=shown.webhook.pk, reason="r")
     switch_webhook(ctx=admin, webhook_id=shown.webhook.pk, enabled=False, reason="r")
