@@ -29,13 +29,15 @@ def acme(db: None) -> Tenant:
 
 def test_people_get_a_letter_in_plain_text_and_html_with_a_link(acme: Tenant, mail_server: MailServer) -> None:
     ann = make.user(acme, "manager", email="ann@acme.test")
-    notice = told(acme, ann, title="desk v2 <b>at</b> tenant:acme")
+    facts = {"risk": "high", "expires_at": "2026-11-27T16:31:54.951045+00:00"}
+    notice = told(acme, ann, title="desk v2 <b>at</b> tenant:acme", facts=facts)
     assert deliver() == 1
     (letter,) = mail_server.letters
     assert letter.recipients == ["ann@acme.test"] and letter.message["To"] == "ann@acme.test"
     assert letter.message["Subject"] == "Approval wanted: desk v2 <b>at</b> tenant:acme"
     link = f"https://portal.example.test{notice.path}"
     assert link in letter.text and f'href="{link}"' in letter.html and "Risk: high" in letter.text
+    assert "Expires at: 2026-11-27 16:31 UTC" in letter.text
     assert "<b>at</b>" not in letter.html and "&lt;b&gt;at&lt;/b&gt;" in letter.html
     assert letter.message["Message-ID"].startswith(f"<msg_{Delivery.objects.get().pk.hex}@") and letter.message["Auto-Submitted"]
 
@@ -66,7 +68,7 @@ def test_who_is_no_member_any_more_or_does_not_want_it_gets_nothing(acme: Tenant
     told(acme, unwilling, kind="promotions.decided")
     deliver()
     assert sorted(letter.recipients[0] for letter in mail_server.letters) == ["unwilling@acme.test", "wants@acme.test"]
-    assert mail_server.letters[-1].message["Subject"].startswith("Decided: ")
+    assert mail_server.letters[-1].message["Subject"].startswith("Promotion: ")
     assert Event.objects.get(tenant_id=acme.pk, action="notices.emails_chosen").data == {KIND: False}
     choose_emails(ctx=make.context(acme.pk, "manager", user=unwilling), wanted={KIND: True})
     told(acme, unwilling)
