@@ -8,6 +8,7 @@ urlpatterns = [
     path("", include("apps.evals.api.urls")),
     path("", include("apps.promotions.api.urls")),
     path("", include("apps.identity.api.urls")),
+    path("", include("apps.notices.api.urls")),
     path("", include("apps.audit.api.urls")),
     path("", include("apps.core.api.urls")),
 ]

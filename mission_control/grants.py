@@ -92,6 +92,13 @@ GRANTS: dict[str, str] = {
     "identity_agent": columns("name", "team_id", "domain", "autonomy", "harness_kind", "model_policy", "default_pack", "status"),
     "identity_agenttoken": columns("revoked_at", "expires_at", "name"),
     "identity_apitoken": columns("revoked_at", "expires_at", "name"),
+    # Notices
+    "notices_webhook": columns(
+        "name", "url", "events", "secret", "previous_secret", "previous_until", "enabled", "disabled_reason", "updated_at"
+    ),
+    "notices_notice": columns("spread_at"),
+    "notices_delivery": columns("state", "attempts", "next_attempt_at", "last_status", "last_error", "sent_at"),
+    "notices_noticepreference": columns("email"),
     # Packs
     "packs_pack": columns("title", "description", "visibility"),
     "packs_layer": columns("champion_id", "rollout_id", "challenger_id", "share", "salt", "suspended_by", "flagged_at"),
@@ -137,6 +144,9 @@ FUNCTIONS = (
     "audit_chains()",
     "telemetry_waiting()",
     "promotions_open()",
+    "notices_waiting()",
+    "notices_due(timestamp with time zone)",
+    "notices_forget(timestamp with time zone)",
     "core_forget_answers(timestamp with time zone)",
     "core_changes(bigint)",
     "core_note_changes(text[],uuid[])",

@@ -23,11 +23,14 @@ from apps.evals.models import EvalResult
 from apps.evals.services.answers import lease_cases, submit_outputs
 from apps.evals.services.runs import start_eval_run
 from apps.identity.models import AgentToken, Membership, Tenant
+from apps.notices.services import create_webhook
+from apps.notices.services.notifying import spread_waiting
 from apps.promotions.models import Decision
 from apps.promotions.services.going_live import bootstrap
 from apps.promotions.services.requests import request_promotion
 from apps.telemetry.models import Run
 from tests import factories as make
+from tests.notices.telling import told
 
 PREFIX = "/api/v1/"
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -206,8 +209,13 @@ def one_of_everything(client: Client) -> World:
         sent = client.post(f"{PREFIX}telemetry/{kind}", body, content_type="application/json", headers=make.bearer(tokens["agent"]))
         assert sent.status_code == 202 and not sent.json()["rejected"], sent.content
     leased = lease_cases(ctx=_agent_context(agent), eval_run_id=promotion.layer.eval_runs.filter(runner="harness").first().pk)
+    webhook = create_webhook(ctx=system, name=MARK, url="http://127.0.0.1:9/in", events=["promotions.decided"]).webhook
+    notice = told(acme, author, title=MARK)
+    spread_waiting(ctx=system)
     names = {
         "agents": agent.slug,
+        "webhooks": webhook.pk,
+        "notices": notice.pk,
         "decisions": Decision.objects.get(layer=live.layer).pk,
         "eval-results": EvalResult.objects.get().pk,
         "eval-runs": leased.run.pk,
@@ -251,6 +259,9 @@ def one_of_everything(client: Client) -> World:
         "model_policy": {},
         "user_ref": "u-1",
         "cases": [{"input": "question"}],
+        "url": "http://127.0.0.1:9/in",
+        "events": ["promotions.decided"],
+        "enabled": True,
         "binding": promotion.binding,
     }
     schema = SchemaGenerator().get_schema(request=None, public=True)

@@ -18,11 +18,15 @@ from apps.core.context import in_tenant, set_tenant
 from apps.core.models import IdempotencyRecord
 from apps.evals.tasks import score_runs
 from apps.identity.models import AgentToken, ApiToken, Membership, OidcProvider, Tenant, User
+from apps.notices.models import Delivery
+from apps.notices.services import choose_emails, create_webhook
+from apps.notices.services.notifying import spread_waiting
 from apps.promotions.tasks import reassess_due
 from apps.telemetry.models import Producer
 from mission_control.grants import FUNCTIONS, LAWS
 from tests import factories as make
 from tests.isolation import POLICY, in_production
+from tests.notices.telling import told
 from tests.promotions.test_loop import World, better, world
 from tests.telemetry import sending
 
@@ -93,6 +97,11 @@ def everything(world: World) -> None:
     world.call("agent", "get", "resolve?pack=desk", None, 200)
     make.team(world.tenant)
     make.provider(world.tenant, "sso", groups={"staff": "viewer"})
+    system = make.system(world.tenant.pk)
+    create_webhook(ctx=system, name="chat", url="http://127.0.0.1:9/in", events=["promotions.decided"])
+    told(world.tenant, kind="promotions.decided")
+    spread_waiting(ctx=system)
+    choose_emails(ctx=make.context(world.tenant.pk, "viewer"), wanted={"promotions.decided": False})
 
 
 def of_tenant(table: str) -> str:
@@ -229,7 +238,17 @@ def test_functions_across_tenants_answer_for_all(world: World, client: Client) -
     record = IdempotencyRecord.objects.create(tenant_id=other.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
     IdempotencyRecord.objects.filter(pk=record.pk).update(created_at=timezone.now() - timedelta(hours=30))
     kept = IdempotencyRecord.objects.create(tenant_id=other.tenant.pk, actor="a", route="r", key="l", body_hash=b"1" * 32)
+    told(world.tenant)
+    waiting, spread = told(other.tenant), told(other.tenant, kind="promotions.decided")
+    hook = create_webhook(ctx=make.system(other.tenant.pk), name="chat", url="http://127.0.0.1:9/in", events=["promotions.decided"]).webhook
+    Delivery.objects.create(tenant=other.tenant, notice=spread, channel="webhook", webhook=hook, next_attempt_at=timezone.now())
     with in_production():
+        assert {tenant for (tenant,) in rows("SELECT tenant_id FROM notices_waiting()")} >= {world.tenant.pk, waiting.tenant_id}
+        due = rows("SELECT tenant_id, webhook_id FROM notices_due(%s)", [timezone.now()])
+        assert due == [(other.tenant.pk, hook.pk)] and rows(
+            "SELECT count(*) FROM notices_due(%s)", [timezone.now() - timedelta(days=1)]
+        ) == [(0,)]
+        assert rows("SELECT notices_forget(%s)", [timezone.now() + timedelta(hours=1)]) == [(0,)]
         assert {tenant for (tenant,) in rows("SELECT tenant_id FROM telemetry_waiting()")} == {world.tenant.pk, other.tenant.pk}
         assert rows("SELECT id::text, tenant_id, due FROM promotions_open()") == [(asked["id"], world.tenant.pk, False)]
         assert world.tenant.pk in {tenant for (tenant,) in rows("SELECT tenant_id FROM audit_chains()")}

@@ -103,6 +103,15 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
         {
+            "title": "Notices",
+            "separator": True,
+            "items": [
+                _link("Notices", "notifications", "notices_notice"),
+                _link("Deliveries", "outgoing_mail", "notices_delivery"),
+                _link("Webhooks", "webhook", "notices_webhook"),
+            ],
+        },
+        {
             "title": "Organisation",
             "separator": True,
             "items": [

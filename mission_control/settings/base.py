@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -64,6 +65,7 @@ INSTALLED_APPS = [
     "apps.core",
     "apps.audit",
     "apps.identity",
+    "apps.notices",
     "apps.packs",
     "apps.telemetry",
     "apps.evals",
@@ -125,6 +127,15 @@ OIDC_TIMEOUT_S = float(env("OIDC_TIMEOUT_S", "5"))
 # Providers without TLS: for tests on loopback only.
 OIDC_ALLOW_HTTP = False
 
+# Where the portal may go when a person or a provider names an address (`apps/core/egress.py`); empty: nowhere.
+EGRESS_ALLOWED_HOSTS = [host.strip() for host in env("EGRESS_ALLOWED_HOSTS").split(",") if host.strip()]
+# Networks besides the public ones, such as one's own. What is not a network stops the start.
+EGRESS_ALLOWED_NETWORKS = [str(ip_network(network.strip())) for network in env("EGRESS_ALLOWED_NETWORKS").split(",") if network.strip()]
+# Plain http within those networks: for tests and a workplace.
+EGRESS_ALLOW_HTTP = env("EGRESS_ALLOW_HTTP") == "1"
+# PEM file of certificate authorities to believe besides the public ones.
+EGRESS_CA_FILE = env("EGRESS_CA_FILE")
+
 # Only the server reads these cookies; another site's pages do not send them along with what they post.
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -182,6 +193,9 @@ SPECTACULAR_SETTINGS = {
         "TenantStatusEnum": "apps.identity.models.TenantStatus",
         "AgentStatusEnum": "apps.identity.models.AgentStatus",
         "VersionStatusEnum": "apps.packs.models.VersionStatus",
+        "KindEnum": "apps.packs.models.PackKind",
+        "NoticeKindEnum": "apps.notices.models.KINDS",
+        "DeliveryStateEnum": "apps.notices.models.DeliveryState",
     },
 }
 
@@ -210,6 +224,8 @@ CELERY_BEAT_SCHEDULE = {
     "evals.score_runs": {"task": "evals.score_runs", "schedule": 2.0, "options": {"expires": 4}},
     "promotions.reassess_due": {"task": "promotions.reassess_due", "schedule": 15.0, "options": {"expires": 15}},
     "telemetry.make_partitions": {"task": "telemetry.make_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
+    "notices.deliver": {"task": "notices.deliver", "schedule": 5.0, "options": {"expires": 5}},
+    "notices.forget": {"task": "notices.forget", "schedule": 86400.0, "options": {"expires": 3600}},
     "audit.export_heads": {"task": "audit.export_heads", "schedule": 3600.0, "options": {"expires": 3600}},
     "core.sweep": {"task": "core.sweep", "schedule": 600.0, "options": {"expires": 600}},
 }
@@ -234,6 +250,22 @@ AUDIT_SIGNING_KEY = env("AUDIT_SIGNING_KEY")
 AUDIT_HEADS_FILE = env("AUDIT_HEADS_FILE")
 
 GRANTS_MODULE = "mission_control.grants"
+
+# The portal's own address, https://…, for links in e-mails and webhooks; without one they hold a path.
+PORTAL_URL = env("PORTAL_URL").rstrip("/")
+# Keys that seal the secrets of webhooks (`apps/notices/sealing.py`); without one, derived from SECRET_KEY.
+NOTICES_KEY = env("NOTICES_KEY")
+# Seconds that a webhook's receiver has to answer.
+NOTICES_WEBHOOK_TIMEOUT_S = float(env("NOTICES_WEBHOOK_TIMEOUT_S", "10"))
+# The mail server; without one no e-mail is sent.
+EMAIL_HOST = env("EMAIL_HOST")
+EMAIL_PORT = int(env("EMAIL_PORT", "587"))
+EMAIL_HOST_USER = env("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env("EMAIL_HOST_PASSWORD")
+EMAIL_USE_SSL = env("EMAIL_USE_SSL") == "1"
+EMAIL_USE_TLS = env("EMAIL_USE_TLS", "0" if EMAIL_USE_SSL else "1") == "1"
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env("EMAIL_FROM", "Mission Control <mission-control@localhost>")
 
 # Bearer token for /metrics; without one the page does not exist.
 METRICS_TOKEN = env("METRICS_TOKEN")

@@ -17,6 +17,8 @@ DEBUG = False
 
 LOCAL_LOGIN = env("LOCAL_LOGIN", "0") == "1"
 
+EGRESS_ALLOW_HTTP = False
+
 SECURE_SSL_REDIRECT = True
 # A load balancer asks over plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]

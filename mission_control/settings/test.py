@@ -13,3 +13,7 @@ CACHE_STALENESS_S = -1.0
 # Hundreds of requests a test come from one token or address; the tests of the limits set their own.
 RATE_TOKEN_PER_S = RATE_TENANT_PER_S = RATE_PEOPLE_PER_S = RATE_FAILURES_PER_S = 0.0
 OIDC_ALLOW_HTTP = True
+# Providers and receivers of the tests stand on loopback.
+EGRESS_ALLOW_HTTP = True
+EGRESS_ALLOWED_HOSTS = ["127.0.0.1:*"]
+EGRESS_ALLOWED_NETWORKS = ["127.0.0.0/8"]

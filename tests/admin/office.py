@@ -16,12 +16,15 @@ from apps.evals.models import EvalRun, EvalSet
 from apps.evals.services.answers import lease_cases, submit_outputs
 from apps.evals.services.online import score_batch
 from apps.identity.models import Agent, Membership, Tenant, User
+from apps.notices.services import create_webhook
+from apps.notices.services.notifying import spread_waiting
 from apps.packs.models import PackVersion
 from apps.packs.services.versions import create_version
 from apps.promotions.models import Approval, Promotion
 from apps.promotions.services.going_live import bootstrap
 from apps.promotions.services.requests import request_promotion
 from tests import factories as make
+from tests.notices.telling import told
 from tests.telemetry import sending
 
 _numbers = count(1)
@@ -119,6 +122,9 @@ def fill(made: Office, rows: int) -> None:
         make.eval_set(tenant, pack, 1)
         asked = request_promotion(ctx=system, version_id=_second(tenant, first, person).pk)
         Approval.objects.create(tenant=tenant, promotion=asked, user=person, roles=["manager"], approved=True, binding=asked.binding)
+        create_webhook(ctx=system, name=f"hook {n}", url="http://127.0.0.1:9/in", events=["promotions.decided"])
+        told(tenant, person, kind="promotions.decided")
+        spread_waiting(ctx=system)
         harness = sending.Harness(tenant, agent, make.agent_token(agent))
         run = sending.run(f"run-{n}", pack=pack.slug)
         harness.send(run, producer=f"gw-{n}", seq=1)

@@ -278,6 +278,24 @@ def test_a_provider_that_is_slow_or_refuses_or_is_not_set_up(forger: oidc.Forger
     assert Client().get("/oidc/nothing/begin/").status_code == 403
 
 
+def test_a_providers_addresses_are_called_only_where_the_installation_allows_it(forger: oidc.Forger, settings: Any) -> None:
+    """Also those that its configuration names, by which a provider could send the portal into its own network."""
+    usual = forger.answer
+
+    def inside(path: str) -> dict[str, Any]:
+        found = usual(path)
+        return {**found, "jwks_uri": "http://169.254.169.254/keys"} if path.endswith("openid-configuration") else found
+
+    forger.answer = inside  # type: ignore[method-assign]
+    refused = forger.back(Client())
+    assert refused.status_code == 502 and b"has not allowed its address" in refused.content and "/token" in forger.asked
+    forger.answer = usual  # type: ignore[method-assign]
+    oidc_client.forget()
+    settings.EGRESS_ALLOWED_HOSTS, asked = ["id.example.test"], len(forger.asked)
+    refused = Client().get("/oidc/acme-sso/begin/")
+    assert refused.status_code == 502 and b"has not allowed its address" in refused.content and len(forger.asked) == asked
+
+
 def test_a_form_is_held_and_parts_of_pages_and_the_api_are_told_when_the_sign_in_is_due(forger: oidc.Forger) -> None:
     client = Client(enforce_csrf_checks=True)
     forger.back(client)

@@ -17,7 +17,10 @@ from apps.core.generations import bump
 from apps.identity import services
 from apps.identity.models import Organisation, Tenant, TenantStatus, User
 from apps.identity.selectors import platform_id
+from apps.notices.services import choose_emails, create_webhook
+from apps.notices.services.notifying import spread_waiting
 from tests import factories as make
+from tests.notices.telling import told
 
 BOTH = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 OwnerSql = Callable[..., list[tuple[Any, ...]]]
@@ -36,6 +39,10 @@ def furnished(slug: str) -> Tenant:
     pack = make.own_pack(tenant)
     make.champion(tenant, pack.slug, f"tenant:{slug}")
     make.eval_set(tenant, pack)
+    create_webhook(ctx=ctx, name="chat", url="http://127.0.0.1:9/", events=["promotions.decided"])
+    told(tenant, admin, kind="promotions.decided")
+    spread_waiting(ctx=ctx)
+    choose_emails(ctx=ctx, wanted={"promotions.decided": False})
     with ctx.transaction():
         bump(ctx, Topic.PACKS, tenant.pk)
     return tenant

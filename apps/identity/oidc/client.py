@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
-import httpx
 import structlog
 from django.conf import settings
 
+from apps.core.egress import EgressFailed, EgressRefused, fetch
 from apps.identity.oidc.errors import SignInRefused, provider_away
 
 log = structlog.get_logger(__name__)
@@ -51,14 +52,15 @@ def keys(issuer: str, *, anew: bool = False) -> list[dict[str, Any]]:
 def exchange(issuer: str, client_id: str, secret: str, form: dict[str, str]) -> dict[str, Any]:
     """Turns a code into tokens. The secret goes as the provider wants it; by RFC 6749 that is Basic unless it says otherwise."""
     methods = configuration(issuer).get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
-    auth = None
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
     if secret and "client_secret_basic" in methods:
-        auth = (quote(client_id, safe=""), quote(secret, safe=""))
+        login = f"{quote(client_id, safe='')}:{quote(secret, safe='')}"
+        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
     elif secret:
         form = {**form, "client_id": client_id, "client_secret": secret}
     else:
         form = {**form, "client_id": client_id}
-    return _ask("POST", endpoint(issuer, "token_endpoint"), data=form, auth=auth)
+    return _ask("POST", endpoint(issuer, "token_endpoint"), headers=headers, content=urlencode(form).encode())
 
 
 def user_claims(issuer: str, access_token: str) -> dict[str, Any]:
@@ -90,28 +92,35 @@ def _check(address: str) -> None:
         raise provider_away("it does not use TLS")
 
 
-def _ask(method: str, address: str, **options: Any) -> dict[str, Any]:
-    """One request, no redirects. Raises SignInRefused: 403 where the provider refuses, 502 where it is away or answers nonsense."""
+def _ask(method: str, address: str, *, headers: dict[str, str] | None = None, content: bytes | None = None) -> dict[str, Any]:
+    """One request by way of the guard. Raises SignInRefused: 403 where the provider refuses, 502 where it is away, answers nonsense or
+    names an address that the installation does not call."""
     _check(address)
-    body = b""
+    sent = {"Accept": "application/json", **(headers or {})}
     try:
-        with (
-            httpx.Client(timeout=settings.OIDC_TIMEOUT_S, trust_env=False) as client,
-            client.stream(method, address, **options) as response,
-        ):
-            begun = time.monotonic()
-            for part in response.iter_bytes():
-                body += part
-                if len(body) > MAX_BYTES or time.monotonic() - begun > settings.OIDC_TIMEOUT_S:
-                    raise provider_away("its answer is too long")
-        found = json.loads(body) if response.status_code < 500 else None
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
+        answer = fetch(
+            method,
+            address,
+            headers=sent,
+            content=content,
+            connect_s=settings.OIDC_TIMEOUT_S,
+            total_s=settings.OIDC_TIMEOUT_S,
+            max_bytes=MAX_BYTES,
+        )
+        found = json.loads(answer.body) if answer.status < 500 else None
+    except EgressRefused as error:
+        log.warning("oidc.address_refused", address=address, detail=error.detail)
+        raise provider_away("the portal's operator has not allowed its address") from error
+    except EgressFailed as error:
+        log.warning("oidc.provider_away", address=address, error=error.why)
+        raise provider_away(str(error)) from error
+    except (ValueError, RecursionError) as error:
         log.warning("oidc.provider_away", address=address, error=type(error).__name__)
         raise provider_away("it does not answer as it should") from error
-    if response.status_code in (400, 401, 403):
-        log.warning("oidc.provider_refused", address=address, status=response.status_code, error=str(found)[:300])
+    if answer.status in (400, 401, 403):
+        log.warning("oidc.provider_refused", address=address, status=answer.status, error=str(found)[:300])
         raise SignInRefused("provider_refused", "Your organisation's provider refused this sign-in. Start again.")
-    if response.status_code != 200 or not isinstance(found, dict):
-        log.warning("oidc.provider_away", address=address, status=response.status_code)
-        raise provider_away(f"it answered {response.status_code}")
+    if answer.status != 200 or not isinstance(found, dict):
+        log.warning("oidc.provider_away", address=address, status=answer.status)
+        raise provider_away(f"it answered {answer.status}")
     return found

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.core.context import system_context
+from apps.core.egress import EgressRefused, destination
 from apps.core.errors import Problem
 from apps.identity.selectors import tenant_by_slug
 from apps.identity.services.oidc import add_provider, map_group
@@ -42,4 +43,8 @@ class Command(BaseCommand):
                     map_group(ctx=ctx, provider_id=provider.pk, group=group, role=role)
         except Problem as error:
             raise CommandError(error.detail) from error
+        try:
+            destination(provider.issuer)
+        except EgressRefused as refused:
+            self.stderr.write(f"The portal may not call it yet. {refused.detail}")
         self.stdout.write(f"{provider} signs in people of {options['tenant']}; redirect URI at the provider: <address>/oidc/callback/")
