@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from apps.core.context import ActionContext, RoleGrant, set_tenant
+from apps.core.context import ActionContext, RoleGrant, acting_as, set_tenant
 
 Subscriber = Callable[..., None]
 _subscribers: dict[str, list[Subscriber]] = {}
@@ -58,5 +58,7 @@ def acting_in(ctx: ActionContext, tenant_id: UUID) -> Iterator[ActionContext]:
     """
     with ctx.transaction():
         before = set_tenant(tenant_id)
-        yield replace(ctx, tenant_id=tenant_id, roles=frozenset({RoleGrant("system")}), scopes=None, agent_id=None, team_id=None)
+        inside = replace(ctx, tenant_id=tenant_id, roles=frozenset({RoleGrant("system")}), scopes=None, agent_id=None, team_id=None)
+        with acting_as(inside):
+            yield inside
         set_tenant(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+from apps.core.history import History
 from apps.core.models import TenantOwned
 from apps.identity.models import slug_validator
 from apps.identity.selectors import platform_id
@@ -55,6 +56,8 @@ class Pack(TenantOwned):
     visibility = models.CharField(max_length=10, choices=[("listed", "listed"), ("unlisted", "unlisted")], default="listed")
     created_at = models.DateTimeField(auto_now_add=True)
 
+    history = History()
+
     SHARED = True
 
     class Meta:
@@ -100,6 +103,8 @@ class Layer(TenantOwned):
     flagged_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    history = History(without=["salt", "flagged_at"])
+
     SHARED = True
     TEAM_PATH = "team_id"
 
@@ -131,6 +136,8 @@ class PackVersion(TenantOwned):
     status = models.CharField(max_length=10, choices=VersionStatus.choices, default=VersionStatus.DRAFT)
     archived_reason = models.CharField(max_length=40, blank=True)
     quarantined_at = models.DateTimeField(null=True, blank=True)
+
+    history = History(without=["content", "canonical", "notes"])
 
     SHARED = True
     TEAM_PATH = "layer__team_id"
@@ -188,6 +195,8 @@ class Subscription(TenantOwned):
     pack = models.ForeignKey(Pack, on_delete=models.PROTECT, related_name="subscriptions")
     pinned = models.ForeignKey(PackVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    history = History()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "pack"], name="packs_subscription_once")]
