@@ -161,6 +161,12 @@ def history_model(model: type[models.Model]) -> Any:
     return getattr(model, manager).model if manager else None
 
 
+def history_table(model: type[models.Model]) -> str:
+    """Raises AttributeError for a model without history."""
+    name: str = history_model(model)._meta.db_table
+    return name
+
+
 def governed() -> list[type[models.Model]]:
     """Every model that has history."""
     from django.apps import apps

@@ -11,8 +11,9 @@ from django.db.backends.utils import CursorWrapper
 from apps.audit.services import record
 from apps.core.context import ActionContext
 from apps.core.errors import problem
+from apps.core.history import history_table
 from apps.identity.domain.platform import platform_id
-from apps.identity.models import Organisation, Tenant, TenantStatus
+from apps.identity.models import Organisation, Tenant, TenantStatus, User
 
 # Partitions are reached through their parents.
 TABLES = """
@@ -34,8 +35,8 @@ WHERE k.contype = 'f' AND k.confrelid = 'identity_user'::regclass
 
 
 def purge_tenant(*, ctx: ActionContext, slug: str) -> dict[str, int]:
-    """Removes a deleted tenant's rows from every table that has a `tenant_id`, its audit chain with them; then the tenant, its
-    organisation if that is left empty, and people whom nothing refers to any more. Recorded in the chain of `platform`.
+    """Removes a deleted tenant's rows from every table that has a `tenant_id`, its audit chain and all history with them; then the tenant,
+    its organisation if that is left empty, and people whom nothing refers to any more. Recorded in the chain of `platform`.
 
     Answers table -> rows removed. Runs inside `as_owner()`. Raises Problem `not_found`, `wrong_state` (not deleted, `platform`, or rows
     of another tenant refer to it).
@@ -68,14 +69,20 @@ def _remove_rows(cursor: CursorWrapper, tenant: Tenant) -> dict[str, int]:
     for table in _in_order(cursor):
         _count(cursor, removed, table, "tenant_id = %s", tenant.pk)
     _count(cursor, removed, Tenant._meta.db_table, "id = %s", tenant.pk)
+    _count(cursor, removed, history_table(Tenant), "id = %s", tenant.pk)
     empty = "id = %s AND NOT EXISTS (SELECT 1 FROM identity_tenant t WHERE t.organisation_id = identity_organisation.id)"
     _count(cursor, removed, Organisation._meta.db_table, empty, tenant.organisation_id)
+    gone = "NOT EXISTS (SELECT 1 FROM {} live WHERE live.id = {}.id)"
+    orphan = gone.format(Organisation._meta.db_table, history_table(Organisation))
+    _count(cursor, removed, history_table(Organisation), f"id = %s AND {orphan}", tenant.organisation_id)
     cursor.execute(REFERENCES_TO_PEOPLE)
     unused = "".join(
         f' AND NOT EXISTS (SELECT 1 FROM "{table}" r WHERE r."{column}" = identity_user.id)'  # noqa: S608 -- names from the catalogue
         for table, column in cursor.fetchall()
     )
     _count(cursor, removed, "identity_user", f"id = ANY(%s){unused}", people)
+    orphan = gone.format("identity_user", history_table(User))
+    _count(cursor, removed, history_table(User), f"id = ANY(%s) AND {orphan}", people)
     return removed
 
 
