@@ -79,7 +79,7 @@ class History(HistoricalRecords):  # type: ignore[misc]
     def finalize(self, sender: type[models.Model], **kwargs: Any) -> None:
         super().finalize(sender, **kwargs)
         if sender is self.cls:
-            sender.save_base = _in_one_transaction(sender.save_base)  # type: ignore[method-assign]
+            sender.save_base = _in_one_transaction(sender.save_base)
 
     def post_save(self, instance: models.Model, created: bool, using: str | None = None, **kwargs: Any) -> None:
         touched = kwargs.get("update_fields")
