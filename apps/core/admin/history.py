@@ -249,6 +249,14 @@ def _text(value: Any) -> str | None:
     return None
 
 
+def _chosen(value: str, label: str) -> object:
+    """A state as its badge, as on the object's page; a label where it says more than the value."""
+    word = value.replace("_", " ")
+    if label.lower() != word.lower():
+        return label
+    return cells.badge(value) if value in cells.TONES else word
+
+
 def _shown(each: Field[Any, Any], value: Any, names: Names) -> object:
     if value is None or value in ("", [], {}):
         return NOTHING
@@ -259,7 +267,7 @@ def _shown(each: Field[Any, Any], value: Any, names: Names) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if each.choices:
-        return str(dict(each.flatchoices).get(value, value))
+        return _chosen(str(value), str(dict(each.flatchoices).get(value, value)))
     if isinstance(value, list):
         return cells.words(value)
     if isinstance(value, dict):
