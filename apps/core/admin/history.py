@@ -148,13 +148,18 @@ class Names:
             if isinstance(each, ForeignKey):
                 wanted[each.related_model] |= {key for row in rows if (key := getattr(row, each.attname)) is not None}
         self.people: Any = get_user_model()
+        named = frozenset(wanted[self.people])
         wanted[self.people] |= {row.actor_id for row in rows if row.actor_kind == "user" and row.actor_id}
         self.known = {model: _named(request, model, keys) for model, keys in wanted.items() if keys}
+        # A member of old is named as everywhere else in the tenant's rows, though there is no page of theirs any more.
+        self.former = self.people._default_manager.in_bulk(named - self.known.get(self.people, {}).keys())
 
     def of(self, model: Any, key: UUID) -> object:
         obj = self.known.get(model, {}).get(key)
         if obj is not None:
             return cells.link_to(obj)
+        if model is self.people and key in self.former:
+            return str(self.former[key])
         return format_html('{} <code class="mc-code" title="{}">{}…</code>', model._meta.verbose_name, key, str(key)[:13])
 
     def person(self, key: UUID) -> SafeString:
@@ -211,8 +216,9 @@ def _who(row: Any, names: Names) -> SafeString:
         return format_html("{} written outside of a service: by a migration or in a shell", cells.badge("unknown", "warn"))
     if row.actor_kind == "user" and row.actor_id:
         return names.person(row.actor_id)
-    what = "the agent" if row.actor_kind == "agent" else "the system,"
-    return format_html('{} <code class="mc-code">{}</code>', what, row.actor_label)
+    if row.actor_kind == "agent":
+        return format_html('the agent <code class="mc-code">{}</code>', row.actor_label)
+    return format_html('the system (<code class="mc-code">{}</code>)', row.actor_label)
 
 
 def _log_url(request_id: str) -> str:
@@ -242,8 +248,10 @@ def _change(each: Field[Any, Any], old: Any, new: Any, names: Names) -> Change:
 
 def _text(value: Any) -> str | None:
     """A value that is text, or reads best as one; None for the others."""
-    if value is None or isinstance(value, str):
-        return value or ""
+    if isinstance(value, str):
+        return value
+    if value is None or value in ({}, []):
+        return ""
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict | list) for item in value)):
         return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
     return None
