@@ -136,6 +136,28 @@ GRANTS: dict[str, str] = {
     # The update is for FOR UPDATE alone.
     "telemetry_unscoredbatch": columns("created_at") + ", DELETE",
     "telemetry_producer": columns("ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"),
+    # History of governed objects: read, and added to
+    **dict.fromkeys(
+        (
+            "identity_historicalorganisation",
+            "identity_historicaltenant",
+            "identity_historicalteam",
+            "identity_historicaluser",
+            "identity_historicalmembership",
+            "identity_historicaloidcprovider",
+            "identity_historicalgrouprole",
+            "identity_historicalagent",
+            "identity_historicalagenttoken",
+            "identity_historicalapitoken",
+            "packs_historicalpack",
+            "packs_historicallayer",
+            "packs_historicalpackversion",
+            "packs_historicalsubscription",
+            "evals_historicalevalset",
+            "promotions_historicalpromotion",
+        ),
+        APPEND,
+    ),
 }
 
 # Functions of the owner that act across tenants (`apps/core/migrations/000*_across_tenants.py`), are asked before a tenant is known, or

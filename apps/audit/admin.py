@@ -14,12 +14,15 @@ from unfold.paginator import InfinitePaginator
 
 from apps.audit.exports import answer, export
 from apps.audit.models import Event
-from apps.audit.selectors import head
+from apps.audit.selectors import head, reasons_of
 from apps.audit.services import verify_tenant
 from apps.core.access import Action
 from apps.core.admin import Act, ActForm, Call, Done, Facts, GovernedAdmin, Panel, cells, columns, filters
 from apps.core.admin.columns import Column
+from apps.core.admin.history import register_reasons
 from apps.core.http import context_of
+
+register_reasons(reasons_of)
 
 AREAS = ("identity", "pack", "version", "subscription", "preset", "evals", "promotion", "approval", "decision")
 

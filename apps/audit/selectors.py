@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from django.db import connection
@@ -10,6 +13,9 @@ from django.db.models import Q, QuerySet
 from apps.audit.models import Event, Head
 from apps.core.access import Action, demand
 from apps.core.context import ActionContext
+
+# Longer than any transaction takes from a write to the log's entry of it.
+TRANSACTION: Final = timedelta(hours=1)
 
 
 def events(ctx: ActionContext) -> QuerySet[Event]:
@@ -28,6 +34,26 @@ def search(rows: QuerySet[Event], words: str) -> QuerySet[Event]:
         | Q(text__text__actor__icontains=words)
         | Q(text__text__reason__icontains=words)
     )
+
+
+def reasons_of(ctx: ActionContext, written: Sequence[tuple[str, datetime]]) -> dict[tuple[str, datetime], list[str]]:
+    """Why something was written: the reasons in the log of its transaction, for those who may audit. Each is known by its request and by
+    when it was written; a caller may name several requests alike, so the events are those that follow next."""
+    asked = Q(pk__in=[])
+    for request_id, at in written:
+        asked |= Q(request_id=request_id, at__gte=at, at__lt=at + TRANSACTION)
+    rows = list(Event.objects.restrict(ctx, Action.AUDIT).filter(asked).select_related("text").order_by("seq"))
+    found = {}
+    for request_id, at in written:
+        after = [event for event in rows if event.request_id == request_id and event.at >= at]
+        texts = [_reason(event) for event in after if event.at == min(each.at for each in after)]
+        found[request_id, at] = list(dict.fromkeys(text for text in texts if text))
+    return found
+
+
+def _reason(event: Event) -> str:
+    text = getattr(event, "text", None)
+    return "(erased)" if text is None else str((text.text or {}).get("reason") or "")
 
 
 def head(ctx: ActionContext) -> Head | None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import Model, Q
 
 from apps.core.domain.actions import Action
+from apps.core.errors import Problem
 
 if TYPE_CHECKING:
     from apps.core.context import ActionContext
@@ -42,6 +43,15 @@ def register_demand(demand: Demand) -> Demand:
 def demand(ctx: ActionContext, action: Action) -> None:
     """`require` in the context's own tenant, for rooms that stand below identity."""
     _demand[0](ctx, action, tenant_id=ctx.tenant_id)
+
+
+def holds(ctx: ActionContext, action: Action) -> bool:
+    """Whether `ctx` may do it in its tenant."""
+    try:
+        demand(ctx, action)
+    except Problem:
+        return False
+    return True
 
 
 def restriction(ctx: ActionContext, action: Action, model: type[Model]) -> Q:

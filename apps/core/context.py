@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -97,7 +98,8 @@ class ActionContext:
         self._depth += 1
         try:
             with in_tenant(self.tenant_id, self.users) if self._depth == 1 else db_transaction.atomic():
-                yield
+                with acting_as(self):
+                    yield
                 if self._depth == 1:
                     for _, hook in _before_commit:
                         hook(self)
@@ -127,6 +129,25 @@ class ActionContext:
     @property
     def user_id(self) -> UUID | None:
         return self.actor.id if self.actor.kind == "user" else None
+
+
+_acting: ContextVar[ActionContext | None] = ContextVar("acting", default=None)
+
+
+def acting() -> ActionContext | None:
+    """The context in whose transaction this code runs; None outside of every service."""
+    return _acting.get()
+
+
+@contextmanager
+def acting_as(ctx: ActionContext) -> Iterator[None]:
+    """Within, what is written is written by `ctx`: history takes its actor from here."""
+    before = _acting.get()
+    _acting.set(ctx)
+    try:
+        yield
+    finally:
+        _acting.set(before)
 
 
 _BIND = (

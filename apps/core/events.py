@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from apps.core.context import EVERY_USER, ActionContext, RoleGrant, set_tenant
+from apps.core.context import EVERY_USER, ActionContext, RoleGrant, acting_as, set_tenant
 
 Subscriber = Callable[..., None]
 _subscribers: dict[str, list[Subscriber]] = {}
@@ -59,5 +59,7 @@ def acting_in(ctx: ActionContext, tenant_id: UUID) -> Iterator[ActionContext]:
     with ctx.transaction():
         before = set_tenant(tenant_id, EVERY_USER)
         system = frozenset({RoleGrant("system")})
-        yield replace(ctx, tenant_id=tenant_id, roles=system, scopes=None, agent_id=None, team_id=None, user_ref=EVERY_USER)
+        inside = replace(ctx, tenant_id=tenant_id, roles=system, scopes=None, agent_id=None, team_id=None, user_ref=EVERY_USER)
+        with acting_as(inside):
+            yield inside
         set_tenant(before)

@@ -82,3 +82,23 @@ def append_only(table: str, operations: str = "UPDATE OR DELETE") -> str:
     CREATE TRIGGER {table}_append_only BEFORE {operations} ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_append_only();
     CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {table}_append_only();
     """
+
+
+def keep_history(table: str, history: str, *, tenant: str | None = "tenant_id") -> str:
+    """What every table of history needs besides its columns: it begins with the objects as they are now, and only grows. `tenant` names
+    the column of whose rows they are, for the policies; None where they are nobody's."""
+    begin = f"""
+    DO $$
+    DECLARE kept text := (
+        SELECT string_agg(quote_ident(column_name), ', ')
+        FROM information_schema.columns h JOIN information_schema.columns t USING (table_schema, column_name)
+        WHERE table_schema = 'public' AND h.table_name = '{history}' AND t.table_name = '{table}');
+    BEGIN
+        EXECUTE format('INSERT INTO {history} (%1$s, actor_kind, actor_label, channel, request_id, history_date, history_type)
+            SELECT %1$s, ''outside'', '''', '''', '''', now(), ''~'' FROM {table}', kept);
+    END $$;
+    """
+    if tenant is None:
+        return begin + append_only(history)
+    policy = tenant_policy(history) if tenant == "tenant_id" else ""
+    return f"{begin} ALTER TABLE {history} ALTER COLUMN {tenant} SET NOT NULL; {policy} {append_only(history)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+from apps.core.history import History
 from apps.core.models import TenantOwned
 from apps.evals.querysets import EvalResultManager, EvalRunManager
 from apps.identity.models import slug_validator
@@ -35,6 +36,8 @@ class EvalSet(TenantOwned):
     title = models.CharField(max_length=200)
     description = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    history = History()
 
     SHARED = True
 

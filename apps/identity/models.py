@@ -9,6 +9,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 
+from apps.core.history import History
 from apps.core.ids import new_id
 from apps.core.models import TenantOwned
 from apps.core.querysets import RestrictedManager
@@ -45,6 +46,8 @@ class Organisation(models.Model):
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    history = History(tenant="")
+
     objects = RestrictedManager()
 
     class Meta:
@@ -64,6 +67,8 @@ class Tenant(models.Model):
     status = models.CharField(max_length=10, choices=TenantStatus.choices, default=TenantStatus.ACTIVE)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    history = History(tenant="pk")
+
     objects = RestrictedManager()
 
     class Meta:
@@ -82,6 +87,8 @@ class Team(TenantOwned):
     slug = models.CharField(max_length=63, validators=[slug_validator])
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    history = History()
 
     TEAM_PATH = "id"
 
@@ -114,6 +121,9 @@ class User(AbstractBaseUser):
     subject = models.CharField(max_length=300, null=True, blank=True)
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    # Name and address of a person stand in the row alone, where they can be erased.
+    history = History(tenant="", without=["email", "name", "password", "last_login"])
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -168,6 +178,8 @@ class OidcProvider(TenantOwned):
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    history = History()
+
     class Meta:
         ordering = ["name"]
         constraints = [models.UniqueConstraint(fields=["tenant", "issuer", "client_id"], name="identity_oidcprovider_once")]
@@ -184,6 +196,8 @@ class GroupRole(TenantOwned):
     role = models.CharField(max_length=20, choices=[(role, role.replace("_", " ")) for role in MEMBER_ROLES])
     team = models.ForeignKey(Team, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    history = History()
 
     TEAM_PATH = "team_id"
 
@@ -210,6 +224,8 @@ class Membership(TenantOwned):
         OidcProvider, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="The provider whose group map gave it."
     )
     created_at = models.DateTimeField(auto_now_add=True)
+
+    history = History(without=["user_ref"])
 
     TEAM_PATH = "team_id"
 
@@ -255,6 +271,8 @@ class Agent(TenantOwned):
     status = models.CharField(max_length=10, choices=AgentStatus.choices, default=AgentStatus.ACTIVE)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    history = History()
+
     TEAM_PATH = "team_id"
 
     class Meta:
@@ -291,6 +309,8 @@ class Token(TenantOwned):
 class AgentToken(Token):
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="tokens")
 
+    history = History(without=["hash", "last_used_at"])
+
     TEAM_PATH = "agent__team_id"
 
 
@@ -298,3 +318,5 @@ class ApiToken(Token):
     """A personal or service token: acts as its user in one tenant, within its scopes."""
 
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="tokens")
+
+    history = History(without=["hash", "last_used_at"])

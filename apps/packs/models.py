@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import StrIndex, Substr
 
+from apps.core.history import History
 from apps.core.models import TenantOwned
 from apps.identity.models import slug_validator
 from apps.identity.selectors import platform_id
@@ -55,6 +56,8 @@ class Pack(TenantOwned):
     # A listed shared pack stands in the marketplace; an unlisted one is found by its slug.
     visibility = models.CharField(max_length=10, choices=[("listed", "listed"), ("unlisted", "unlisted")], default="listed")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    history = History()
 
     SHARED = True
 
@@ -107,6 +110,8 @@ class Layer(TenantOwned):
     flagged_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    history = History(without=["salt", "flagged_at", "user_ref"])
+
     SHARED = True
     TEAM_PATH = "team_id"
 
@@ -140,6 +145,8 @@ class PackVersion(TenantOwned):
     status = models.CharField(max_length=10, choices=VersionStatus.choices, default=VersionStatus.DRAFT)
     archived_reason = models.CharField(max_length=40, blank=True)
     quarantined_at = models.DateTimeField(null=True, blank=True)
+
+    history = History(without=["content", "canonical", "notes"])
 
     SHARED = True
     TEAM_PATH = "layer__team_id"
@@ -200,6 +207,8 @@ class Subscription(TenantOwned):
     pack = models.ForeignKey(Pack, on_delete=models.PROTECT, related_name="subscriptions")
     pinned = models.ForeignKey(PackVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    history = History()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "pack"], name="packs_subscription_once")]

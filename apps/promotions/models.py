@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+from apps.core.history import History
 from apps.core.models import TenantOwned
 
 
@@ -72,6 +73,9 @@ class Promotion(TenantOwned):
     created_at = models.DateTimeField(auto_now_add=True)
     evaluated_at = models.DateTimeField(null=True, blank=True)
     closed_at = models.DateTimeField(null=True, blank=True)
+
+    # Its way, not each judgement: those stand in the log, and the last one in the row.
+    history = History(without=["plan", "reason", "risk_reasons", "thresholds", "verdict", "binding", "blast", "evaluated_at"])
 
     TEAM_PATH = "layer__team_id"
 

@@ -62,6 +62,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "django_filters",
     "django_celery_beat",
+    "simple_history",
     "apps.core",
     "apps.audit",
     "apps.identity",
@@ -248,6 +249,9 @@ RATE_FAILURES_PER_S = float(env("RATE_FAILURES_PER_S", "10"))
 AUDIT_SIGNING_KEY = env("AUDIT_SIGNING_KEY")
 # File that the heads of all chains are appended to every hour, a line of JSON each.
 AUDIT_HEADS_FILE = env("AUDIT_HEADS_FILE")
+
+# Rows of history are found by their object; an index by date alone would serve nobody.
+SIMPLE_HISTORY_DATE_INDEX = False
 
 GRANTS_MODULE = "mission_control.grants"
 

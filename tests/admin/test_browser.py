@@ -19,7 +19,9 @@ from apps.audit.exports import verify_file
 from apps.audit.models import Event as AuditEvent
 from apps.evals.models import EvalCase, EvalResult, EvalRun
 from apps.identity.models import AgentToken, Membership, Tenant
+from apps.identity.services import suspend_agent, update_agent
 from apps.packs.models import Layer, Pack, PackVersion, PointerChange, Subscription
+from apps.packs.services.packs import update_pack
 from apps.promotions.models import Approval, Decision, Promotion, State
 from apps.promotions.services.requests import evaluate_promotion
 from apps.telemetry.models import Producer, Run
@@ -148,6 +150,17 @@ def test_a_promotion_page_follows_its_evaluation_by_itself(browser: Any, live_se
     assert tab.complaints == []
 
 
+def changed(acme: Office) -> None:
+    """A few changes, short ones and long ones."""
+    ctx = make.context(acme.tenant.pk, "tenant_admin", user=acme.people["admin"])
+    policy = {"primary": "large-model", "fallbacks": ["small-model", "tiny-model"], "locked": True}
+    update_agent(ctx=ctx, slug="helpdesk-1", autonomy="A2", name="The helpdesk of the whole of Acme", model_policy=policy)
+    suspend_agent(ctx=ctx, slug="helpdesk-1", reason="It promised refunds that nobody had approved; held until the wording is mended.")
+    lines = [f"Paragraph {n} of what this pack is for and whom it serves, at some length so that it wraps." for n in range(12)]
+    update_pack(ctx=ctx, slug="desk", description="\n".join(lines))
+    update_pack(ctx=ctx, slug="desk", title="Helpdesk", description="\n".join([*lines[:5], "A line that is new.", *lines[6:]]))
+
+
 @pytest.fixture
 def pages(acme: Office) -> dict[str, str]:
     """The main pages by name."""
@@ -173,6 +186,9 @@ def pages(acme: Office) -> dict[str, str]:
         "subscription": Subscription.objects.first(),
     }
     found = {"index": "/admin/", **{name: url(obj) for name, obj in objects.items()}}
+    changed(acme)
+    for name in ("pack", "layer", "promotion", "agent", "version"):
+        found[f"history-{name}"] = url(objects[name]).replace("/change/", "/history/")
     for model in (Pack, Layer, PackVersion, PointerChange, Promotion, Decision, EvalRun, EvalResult, Run, Membership, AgentToken, Tenant):
         found[f"list-{model._meta.model_name}"] = list_url(model)
     found["list-audit"] = "/admin/audit/event/"

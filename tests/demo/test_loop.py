@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 
+from apps.core.history import OUTSIDE, governed, history_table
 from apps.demo.fleet.portal import Portal as Client
 from apps.demo.walk.walker import Stumbled, Walker, abridged
-from apps.identity.models import ApiToken, Tenant
+from apps.identity.models import ApiToken, GroupRole, OidcProvider, Team, Tenant
+from apps.packs.models import Subscription
 from tests import factories as make
 from tests.demo.running import Portal
 
@@ -27,8 +29,9 @@ def portal(transactional_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.e2e
-def test_the_loop_holds_and_leaves_nothing_behind(portal: Portal) -> None:
+def test_the_loop_holds_and_leaves_nothing_behind(portal: Portal, owner_sql: Callable[..., list[tuple[str, ...]]]) -> None:
     make.user(make.platform(), "tenant_admin", email="admin@example.com")
+    watch_history(owner_sql)
     call_command("seed_demo")
     portal.start()
     before = set(Tenant.objects.values_list("slug", flat=True))
@@ -48,11 +51,29 @@ def test_the_loop_holds_and_leaves_nothing_behind(portal: Portal) -> None:
     assert set(Tenant.objects.values_list("slug", flat=True)) == before
     assert not ApiToken.objects.filter(name="demo_loop", revoked_at=None).exists()
 
+    # Whatever was written, by processes and commands alike, somebody has written: history says who, over which channel.
+    written = set(owner_sql("SELECT DISTINCT model, kind, channel FROM written"))
+    assert {(kind, channel) for _, kind, channel in written if kind == OUTSIDE} == set()
+    assert {("user", "api"), ("system", "task"), ("system", "cli")} <= {(kind, channel) for _, kind, channel in written}
+    unused = {history_table(model) for model in (Team, Subscription, OidcProvider, GroupRole)}
+    assert {history_table(model) for model in governed()} - {model for model, *_ in written} <= unused
+
     # A portal that is gone is a sentence and an exit code.
     portal.kill("web")
     refused = portal.manage("demo_loop")
     assert refused.returncode == 1
     assert "Step 1: The portal does not answer at http://127.0.0.1:" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def watch_history(owner_sql: Callable[..., object]) -> None:
+    """From now on each row of history is noted where purging does not reach."""
+    owner_sql("CREATE TABLE written (model text, kind text, channel text)")
+    owner_sql(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS"
+        " $$ BEGIN INSERT INTO written VALUES (TG_TABLE_NAME, NEW.actor_kind, NEW.channel); RETURN NEW; END $$"
+    )
+    for model in governed():
+        owner_sql(f"CREATE TRIGGER note BEFORE INSERT ON {history_table(model)} FOR EACH ROW EXECUTE FUNCTION note()")
 
 
 def test_without_the_demo_it_says_what_to_do(portal: Portal) -> None:

@@ -61,11 +61,13 @@ def counts(owner_sql: OwnerSql, tenant: Tenant) -> dict[str, int]:
 @BOTH
 def test_a_purged_tenant_leaves_no_row_and_all_else_stays_and_verifies(owner_sql: OwnerSql) -> None:
     gone, kept = furnished("gone"), furnished("kept")
-    shared = User.objects.get(email="admin@gone.test")
+    shared, only = User.objects.get(email="admin@gone.test"), User.objects.get(email="only@gone.test").pk
     services.add_member(ctx=make.system(kept.pk), email=shared.email, role="viewer")
     before_kept = counts(owner_sql, kept)
     assert {
         "identity_agenttoken",
+        "identity_historicalmembership",
+        "packs_historicallayer",
         "packs_packversion",
         "evals_evalcase",
         "audit_event",
@@ -79,6 +81,8 @@ def test_a_purged_tenant_leaves_no_row_and_all_else_stays_and_verifies(owner_sql
     call_command("purge_tenant", "gone", "--yes", stdout=out)
 
     assert counts(owner_sql, gone) == {}
+    history = Tenant.history.filter(id=gone.pk), Organisation.history.filter(id=gone.organisation_id), User.history.filter(id=only)
+    assert not any(rows.exists() for rows in history) and User.history.filter(id=shared.pk).exists()
     assert not Tenant.objects.filter(slug="gone").exists() and not Organisation.objects.filter(slug="org-gone").exists()
     # People go with the last that refers to them.
     assert User.objects.filter(pk=shared.pk).exists() and not User.objects.filter(email="only@gone.test").exists()

@@ -6,9 +6,10 @@ from django.contrib import admin
 from django.contrib.auth.models import Group
 from django_celery_beat import models as beat
 
+from apps.core.access import holds
 from apps.core.admin import cells, columns, filters
 from apps.core.admin.acts import Act, ActForm, Call, Done, NeededReasonForm, ReasonForm
-from apps.core.admin.base import Facts, GovernedAdmin, Panel, Relatives, extend, holds
+from apps.core.admin.base import Facts, GovernedAdmin, Panel, Relatives, extend
 
 __all__ = [
     "Act",

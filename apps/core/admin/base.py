@@ -19,13 +19,14 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 
-from apps.core.access import Action, demand
+from apps.core.access import Action, holds
 from apps.core.admin import acts as acting
-from apps.core.admin import cells
+from apps.core.admin import cells, history
 from apps.core.admin.acts import Act, Button
 from apps.core.admin.columns import Column
 from apps.core.context import ActionContext
 from apps.core.errors import Problem, problem
+from apps.core.history import history_model
 from apps.core.http import context_of
 
 
@@ -89,15 +90,6 @@ def extend(
     found.panels.extend(panels)
     found.relatives.extend(relatives)
     found.parts.update(parts or {})
-
-
-def holds(ctx: ActionContext, action: Action) -> bool:
-    """Whether `ctx` may do it in its tenant."""
-    try:
-        demand(ctx, action)
-    except Problem:
-        return False
-    return True
 
 
 class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
@@ -192,7 +184,12 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
     ) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        obj = self.visible(request, object_id)
+        try:
+            obj = self.visible(request, object_id)
+        except Problem as error:
+            if error.code == "not_found" and history.of_removed(self, request, object_id) is not None:
+                return redirect(history.url_of(self, object_id))
+            raise
         context = {
             **self.page_context(request),
             "title": str(obj),
@@ -204,17 +201,22 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
             "facts": [_shown(group, obj) for group in self.facts],
             "panels": self.shown_panels(request, obj),
             "relatives": [self._relatives(request, each, obj) for each in (*self.relatives, *_extensions[self.opts.label].relatives)],
-            "history_url": self.history_url(request, obj),
+            "history_url": history.url_of(self, obj.pk) if history_model(self.model) is not None else "",
+            "log_url": self.log_url(request, obj),
             **(extra_context or {}),
         }
         return TemplateResponse(request, "core/detail.html", context)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """What happened to the object stands in the audit log."""
+        """What the object was, by whom it was changed; of objects without history the log tells what happened."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if history_model(self.model) is not None:
+            return history.page(self, request, object_id)
         obj = self.visible(request, object_id)
-        return redirect(self.history_url(request, obj) or cells.admin_url(obj))
+        return redirect(self.log_url(request, obj) or cells.admin_url(obj))
 
-    def history_url(self, request: HttpRequest, obj: Model) -> str:
+    def log_url(self, request: HttpRequest, obj: Model) -> str:
         if not self.audited or not holds(context_of(request), Action.AUDIT):
             return ""
         log = next((model for model in admin.site._registry if model._meta.label == "audit.Event"), None)

@@ -14,6 +14,7 @@ from django.db.models import Q
 from apps.audit.services import record
 from apps.core.context import Topic, in_tenant, system_context
 from apps.core.generations import bump
+from apps.core.history import governed, history_table
 from apps.demo import catalogue
 from apps.demo.services.tokens import NAME as TOKEN_NAME
 from apps.identity.models import Agent, Membership, Tenant
@@ -51,6 +52,7 @@ OF_PACKS = (
     ("packs_subscription", "pack_id = ANY(%s)"),
     ("packs_pack", "id = ANY(%s)"),
 )
+HISTORIES = {model._meta.db_table: history_table(model) for model in governed()}
 
 
 @dataclass(slots=True)
@@ -130,6 +132,15 @@ def _remove_people(cursor: CursorWrapper, removed: Removed) -> None:
 
 
 def _delete(cursor: CursorWrapper, removed: Removed, table: str, condition: str, keys: Sequence[Any]) -> None:
-    cursor.execute(f"DELETE FROM {table} WHERE {condition}", [list(keys)])  # noqa: S608 -- text of this module
-    if cursor.rowcount:
-        removed.rows[table] = removed.rows.get(table, 0) + cursor.rowcount
+    """The rows, and where they are governed their history."""
+    cursor.execute(f"DELETE FROM {table} WHERE {condition} RETURNING id", [list(keys)])  # noqa: S608 -- text of this module
+    gone = [row[0] for row in cursor.fetchall()]
+    _count(removed, table, len(gone))
+    if gone and table in HISTORIES:
+        cursor.execute(f"DELETE FROM {HISTORIES[table]} WHERE id = ANY(%s)", [gone])  # noqa: S608 -- names of models
+        _count(removed, HISTORIES[table], cursor.rowcount)
+
+
+def _count(removed: Removed, table: str, rows: int) -> None:
+    if rows:
+        removed.rows[table] = removed.rows.get(table, 0) + rows

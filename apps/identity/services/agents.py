@@ -14,6 +14,7 @@ from apps.core.domain.canonical import check_json
 from apps.core.errors import problem
 from apps.core.events import publish
 from apps.core.generations import bump
+from apps.core.history import revise
 from apps.identity.models import SLUG_PATTERN, Agent, AgentStatus, AgentToken
 from apps.identity.permissions import require
 from apps.identity.selectors import team_by_slug
@@ -89,7 +90,7 @@ def _set_status(ctx: ActionContext, slug: str, status: AgentStatus, reason: str)
         agent.save(update_fields=["status"])
         revoked = 0
         if status is AgentStatus.RETIRED:
-            revoked = AgentToken.objects.filter(agent=agent, revoked_at__isnull=True).update(revoked_at=timezone.now())
+            revoked = revise(AgentToken.objects.filter(agent=agent, revoked_at__isnull=True), revoked_at=timezone.now())
         data = {"slug": slug, "from": before, "to": status.value, "tokens_revoked": revoked}
         record(ctx, f"identity.agent_{_ACTS[status]}", agent, data=data, reason=reason)
         bump(ctx, Topic.TOKENS, agent.tenant_id)

@@ -16,6 +16,7 @@ from apps.core.access import Action
 from apps.core.context import ActionContext, Topic
 from apps.core.errors import problem
 from apps.core.generations import bump
+from apps.core.history import revise
 from apps.identity.domain.roles import MEMBER_ROLES
 from apps.identity.models import ApiToken, Membership, OidcProvider, Team, Tenant, User
 from apps.identity.permissions import lacking, require
@@ -152,7 +153,7 @@ def remove_member(*, ctx: ActionContext, membership_id: UUID | str, reason: str 
         revoked = 0
         if not Membership.objects.filter(tenant_id=membership.tenant_id, user_id=membership.user_id).exclude(pk=membership.pk).exists():
             tokens = ApiToken.objects.filter(tenant_id=membership.tenant_id, user_id=membership.user_id, revoked_at__isnull=True)
-            revoked = tokens.update(revoked_at=timezone.now())
+            revoked = revise(tokens, revoked_at=timezone.now())
         record(ctx, "identity.member_removed", membership, data={**_facts(membership), "tokens_revoked": revoked}, reason=reason)
         membership.delete()
         bump(ctx, Topic.TOKENS, ctx.tenant_id)

@@ -12,8 +12,9 @@ from django.db.backends.utils import CursorWrapper
 from apps.audit.services import record
 from apps.core.context import ActionContext
 from apps.core.errors import problem
+from apps.core.history import history_table
 from apps.identity.domain.platform import platform_id
-from apps.identity.models import Organisation, Tenant, TenantStatus
+from apps.identity.models import Organisation, Tenant, TenantStatus, User
 
 # Partitions are reached through their parents.
 TABLES = """
@@ -35,8 +36,8 @@ WHERE k.contype = 'f' AND k.confrelid = 'identity_user'::regclass AND k.conrelid
 
 
 def purge_tenant(*, ctx: ActionContext, slug: str) -> dict[str, int]:
-    """Removes a deleted tenant's rows from every table that has a `tenant_id`, its audit chain with them; then the tenant, its
-    organisation if that is left empty, and people whom nothing refers to any more. Recorded in the chain of `platform`.
+    """Removes a deleted tenant's rows from every table that has a `tenant_id`, its audit chain and all history with them; then the tenant,
+    its organisation if that is left empty, and people whom nothing refers to any more. Recorded in the chain of `platform`.
 
     Answers table -> rows removed. Runs inside `as_owner()`. Raises Problem `not_found`, `wrong_state` (not deleted, `platform`, or rows
     of another tenant refer to it).
@@ -69,8 +70,11 @@ def _remove_rows(cursor: CursorWrapper, tenant: Tenant) -> dict[str, int]:
     for table in _in_order(cursor):
         _count(cursor, removed, table, "tenant_id = %s", tenant.pk)
     _count(cursor, removed, Tenant._meta.db_table, "id = %s", tenant.pk)
+    _count(cursor, removed, history_table(Tenant), "id = %s", tenant.pk)
     empty = "id = %s AND NOT EXISTS (SELECT 1 FROM identity_tenant t WHERE t.organisation_id = identity_organisation.id)"
     _count(cursor, removed, Organisation._meta.db_table, empty, tenant.organisation_id)
+    orphan = "id = %s AND NOT EXISTS (SELECT 1 FROM identity_organisation o WHERE o.id = identity_historicalorganisation.id)"
+    _count(cursor, removed, history_table(Organisation), orphan, tenant.organisation_id)
     for table, gone in remove_people(cursor, people).items():
         removed[table] = removed.get(table, 0) + gone
     return removed
@@ -93,6 +97,7 @@ def remove_people(cursor: CursorWrapper, people: Sequence[UUID]) -> dict[str, in
     removed: dict[str, int] = {}
     _count(cursor, removed, "identity_acquaintance", "user_id = ANY(%s)", gone)
     _count(cursor, removed, "identity_user", "id = ANY(%s)", gone)
+    _count(cursor, removed, history_table(User), "id = ANY(%s)", gone)
     return removed
 
 

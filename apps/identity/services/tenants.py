@@ -12,6 +12,7 @@ from apps.core.context import ActionContext, Topic, in_tenant
 from apps.core.errors import problem
 from apps.core.events import acting_in, publish
 from apps.core.generations import bump
+from apps.core.history import revise
 from apps.identity.domain.platform import platform_id
 from apps.identity.models import AgentToken, ApiToken, Organisation, Tenant, TenantStatus, Tier
 from apps.identity.permissions import manages_platform, require
@@ -129,7 +130,7 @@ def _set_status(ctx: ActionContext, slug: str, status: TenantStatus, reason: str
             # What is in a tenant is written as that tenant, also by `platform`.
             with in_tenant(tenant.pk):
                 for model in (AgentToken, ApiToken):
-                    revoked += model.objects.filter(tenant=tenant, revoked_at__isnull=True).update(revoked_at=timezone.now())
+                    revoked += revise(model.objects.filter(tenant=tenant, revoked_at__isnull=True), revoked_at=timezone.now())
         data = {"slug": slug, "from": before, "to": status.value, "tokens_revoked": revoked}
         record(ctx, f"identity.tenant_{_ACTS[status]}", tenant, data=data, reason=reason, tenants=[tenant.pk])
         bump(ctx, Topic.TOKENS, tenant.pk)

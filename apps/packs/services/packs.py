@@ -62,9 +62,10 @@ def update_pack(*, ctx: ActionContext, slug: str, **changes: str) -> Pack:
         # Only what may be written can be locked, and a shared pack is seen by who may not.
         pack: Pack = Pack.objects.select_for_update().get(pk=seen.pk)
         allowed = {name: value for name, value in changes.items() if name in ("title", "description", "visibility")}
-        for name, value in allowed.items():
-            setattr(pack, name, value)
-        pack.save(update_fields=[*allowed])
+        moved = [name for name, value in allowed.items() if getattr(pack, name) != value]
+        for name in moved:
+            setattr(pack, name, allowed[name])
+        pack.save(update_fields=moved)
         record(ctx, "pack.changed", pack, data={"fields": sorted(allowed)})
         return pack
 

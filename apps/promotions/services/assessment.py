@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
@@ -134,6 +135,7 @@ def reassess(ctx: ActionContext, promotion: Promotion) -> Assessment | None:
     if promotion.layer.champion_id != promotion.champion_id:
         close(ctx, promotion, Event.EXPIRE, archived_reason="expired", reason="The layer's champion moved.")
         return None
+    held = {name: getattr(promotion, name) for name in FIELDS}
     pictures = Pictures.of(promotion.layer.tenant_id)
     void_stale(ctx, promotion, pictures)
     found = assess_now(ctx, promotion, pictures)
@@ -144,20 +146,21 @@ def reassess(ctx: ActionContext, promotion: Promotion) -> Assessment | None:
     promotion.state = next_state(promotion.state, event).value
     if promotion.state == State.AWAITING_APPROVAL and found.status.satisfied:
         promotion.state = next_state(promotion.state, Event.APPROVED).value
-    _keep(promotion, found)
+    _keep(promotion, found, held)
     if promotion.state != before:
         facts = {"from": before, "to": promotion.state, "outcome": found.verdict.evidence_outcome.value, "risk": found.risk.level}
         record(ctx, "promotion.assessed", promotion, data=facts)
     return found
 
 
-def _keep(promotion: Promotion, found: Assessment) -> None:
+def _keep(promotion: Promotion, found: Assessment, held: dict[str, Any]) -> None:
+    """Saves what moved: a judgement that changes nothing leaves no history."""
     risk = found.risk.to_json()
     promotion.risk_level, promotion.risk_reasons = risk["level"], risk["reasons"]
     promotion.thresholds, promotion.verdict = found.thresholds.to_json(), found.verdict.to_json()
     promotion.binding, promotion.blast = found.binding, found.reach.as_json()
     promotion.evaluated_at = timezone.now()
-    promotion.save(update_fields=FIELDS)
+    promotion.save(update_fields=[name for name in FIELDS if getattr(promotion, name) != held[name]])
 
 
 def void_stale(ctx: ActionContext, promotion: Promotion, pictures: Pictures) -> None:
