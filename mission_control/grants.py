@@ -72,6 +72,11 @@ GRANTS: dict[str, str] = {
     "django_celery_beat_crontabschedule": ALL,
     "django_celery_beat_solarschedule": ALL,
     "django_celery_beat_clockedschedule": ALL,
+    # Wrong passwords of late; the logs that axes can keep besides are switched off
+    "axes_accessattempt": ALL,
+    "axes_accessattemptexpiration": ALL,
+    "axes_accesslog": READ,
+    "axes_accessfailurelog": READ,
     # Core
     "core_changecounter": "SELECT, UPDATE (value)",
     "core_change": "SELECT, INSERT, DELETE",
@@ -80,6 +85,7 @@ GRANTS: dict[str, str] = {
     "audit_event": APPEND,
     "audit_eventtext": "SELECT, INSERT, DELETE",
     "audit_head": columns("seq", "hash"),
+    "audit_exportedhead": columns("store", "seq", "hash", "at"),
     # Identity
     "identity_organisation": columns("name"),
     "identity_tenant": columns("name", "tier", "pooling_opt_in", "status"),
@@ -89,8 +95,8 @@ GRANTS: dict[str, str] = {
     "identity_oidcprovider": columns("name", "secret_env", "scopes", "groups_claim", "verified_claim", "enabled"),
     "identity_grouprole": "SELECT, INSERT, DELETE",
     "identity_agent": columns("name", "team_id", "domain", "autonomy", "harness_kind", "model_policy", "default_pack", "status"),
-    "identity_agenttoken": columns("last_used_at", "revoked_at", "expires_at", "name"),
-    "identity_apitoken": columns("last_used_at", "revoked_at", "expires_at", "name"),
+    "identity_agenttoken": columns("last_used_at", "revoked_at", "expires_at", "name", "successor_id"),
+    "identity_apitoken": columns("last_used_at", "revoked_at", "expires_at", "name", "successor_id"),
     # Packs
     "packs_pack": columns("title", "description", "visibility"),
     "packs_layer": columns("champion_id", "rollout_id", "challenger_id", "share", "salt", "suspended_by", "flagged_at"),
@@ -133,6 +139,7 @@ GRANTS: dict[str, str] = {
 # Functions of the owner that act across tenants (`apps/core/migrations/0004_across_tenants.py`) or make storage.
 FUNCTIONS = (
     "audit_chains()",
+    "identity_tenants_of(uuid)",
     "telemetry_waiting()",
     "promotions_open()",
     "core_forget_answers(timestamp with time zone)",

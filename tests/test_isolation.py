@@ -14,6 +14,7 @@ from django.db.utils import DatabaseError
 from django.test import Client
 from django.utils import timezone
 
+from apps.audit.models import ExportedHead
 from apps.core.context import in_tenant, set_tenant
 from apps.core.models import IdempotencyRecord
 from apps.evals.tasks import score_runs
@@ -97,6 +98,7 @@ def everything(world: World) -> None:
     world.call("manager", "post", f"promotions/{asked['id']}/approve/", {}, 200)
     world.call("manager", "post", f"promotions/{asked['id']}/start/", {}, 200)
     IdempotencyRecord.objects.create(tenant_id=world.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
+    ExportedHead.objects.create(tenant_id=world.tenant.pk, store="s", seq=1, hash=b"1" * 32, at=timezone.now())
 
 
 def refusal(statement: str, parameters: Any = ()) -> str:

@@ -17,6 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.core import limits
+from apps.core.access import Action
 from apps.core.cache import GenerationCache
 from apps.core.context import ActionContext, Actor, RoleGrant, Topic
 from apps.core.errors import Problem, problem
@@ -156,6 +157,10 @@ def _agent_principal(token: AgentToken) -> Principal:
 def _user_principal(token: ApiToken, now: datetime) -> Principal:
     ends = Membership.objects.filter(user=token.user, tenant=token.tenant, until__gt=now).values_list("until", flat=True)
     limits = [end for end in [token.expires_at, *ends] if end is not None]
+    scopes = frozenset(token.scopes) or None
+    if token.user.kind == "service":
+        # Four eyes are people's.
+        scopes = (scopes or frozenset(action.value for action in Action)) - {Action.APPROVE.value}
     return Principal(
         token_id=token.pk,
         hash=bytes(token.hash),
@@ -164,7 +169,7 @@ def _user_principal(token: ApiToken, now: datetime) -> Principal:
         tenant=token.tenant.slug,
         tier=token.tenant.tier,
         roles=roles_of(token.user, token.tenant.pk),
-        scopes=frozenset(token.scopes) or None,
+        scopes=scopes,
         valid_until=min(limits) if limits else None,
     )
 

@@ -134,11 +134,14 @@ class TokenSerializer(serializers.Serializer[Any]):
     expires_at = serializers.DateTimeField(allow_null=True)
     last_used_at = serializers.DateTimeField(allow_null=True, help_text="Written once a minute.")
     revoked_at = serializers.DateTimeField(allow_null=True)
+    replaced_by = serializers.UUIDField(
+        source="successor_id", allow_null=True, help_text="The token that takes its place once it ends, at `expires_at` or `revoked_at`."
+    )
     created_at = serializers.DateTimeField()
 
-    @extend_schema_field(serializers.CharField(help_text="`agent` or `user`."))
+    @extend_schema_field(serializers.CharField(help_text="`agent`, `user` (a person's own) or `service` (a service account's)."))
     def get_kind(self, token: AgentToken | ApiToken) -> str:
-        return "agent" if isinstance(token, AgentToken) else "user"
+        return "agent" if isinstance(token, AgentToken) else "service" if token.user.kind == "service" else "user"
 
     @extend_schema_field(serializers.CharField(allow_null=True, help_text="The agent's slug."))
     def get_agent(self, token: AgentToken | ApiToken) -> str | None:
@@ -152,10 +155,23 @@ class TokenSerializer(serializers.Serializer[Any]):
 class TokenQuery(serializers.Serializer[Any]):
     """What the list of tokens can be asked for."""
 
-    kind = serializers.RegexField(r"^(agent|user)$", required=False, help_text="`agent` or `user`.")
+    kind = serializers.RegexField(r"^(agent|user|service)$", required=False, help_text="`agent`, `user` or `service`.")
     agent = serializers.CharField(required=False, help_text="An agent's slug.")
     user = serializers.CharField(required=False, help_text="A person's e-mail address.")
     revoked = serializers.BooleanField(required=False)
+    expiring_days = serializers.IntegerField(required=False, min_value=1, max_value=730, help_text="Those that end within so many days.")
+    unused_days = serializers.IntegerField(required=False, min_value=1, max_value=730, help_text="Those unused for so many days.")
+
+
+class TokenRotate(serializers.Serializer[Any]):
+    overlap_s = serializers.IntegerField(
+        required=False,
+        default=86_400,
+        min_value=0,
+        max_value=604_800,
+        help_text="Seconds for which the old token goes on; 0 ends it at once.",
+    )
+    reason = serializers.CharField(max_length=2000, required=False, allow_blank=True, default="")
 
 
 class TokenCreate(serializers.Serializer[Any]):
@@ -193,6 +209,9 @@ class WhoSerializer(serializers.Serializer[Any]):
 
 class MeSerializer(serializers.Serializer[Any]):
     actor = WhoSerializer()
+    token_id = serializers.UUIDField(
+        allow_null=True, help_text="The token that asks, as `tokens/{id}/rotate/` takes it; null for a session."
+    )
     tenant = TenantSerializer(allow_null=True, help_text="null for a person without any role.")
     roles = RoleSerializer(many=True)
     scopes = serializers.ListField(

@@ -60,7 +60,7 @@ def _first_time(ctx: ActionContext, provider: OidcProvider, claims: Claims) -> U
         user = create_person(ctx, claims.email, name)
     else:
         tenants = set(Membership.objects.filter(user=user).values_list("tenant_id", flat=True))
-        waiting = user.issuer is None and user.last_login is None and not user.has_usable_password()
+        waiting = user.issuer is None and user.last_login is None and not user.has_usable_password() and user.kind == "person"
         if not waiting or tenants != {provider.tenant_id}:
             raise problem(
                 "slug_taken", "Your e-mail address belongs to another account here, which is not taken over; ask the operator to join them."
