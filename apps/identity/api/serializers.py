@@ -98,12 +98,13 @@ class MemberSerializer(serializers.ModelSerializer[Membership]):
     user = serializers.UUIDField(source="user_id")
     email = serializers.EmailField(source="user.email")
     name = serializers.CharField(source="user.name")
+    kind = serializers.CharField(source="user.kind", help_text="`person`, or `service` for a service account.")
     tenant = serializers.CharField(source="tenant.slug")
     team = serializers.CharField(source="team.slug", allow_null=True, default=None)
 
     class Meta:
         model = Membership
-        fields = ["id", "user", "email", "name", "tenant", "team", "role", "until", "user_ref", "created_at"]
+        fields = ["id", "user", "email", "name", "kind", "tenant", "team", "role", "until", "user_ref", "created_at"]
 
 
 class MemberCreate(serializers.Serializer[Any]):
@@ -119,6 +120,23 @@ class MemberChange(serializers.Serializer[Any]):
     role = serializers.ChoiceField(ROLES, required=False)
     until = serializers.DateTimeField(required=False, allow_null=True)
     user_ref = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
+class ServiceAccountSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    email = serializers.EmailField(help_text="Its name in `tokens/` and `members/`; no mail reaches it.")
+    name = serializers.CharField()
+    is_active = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+
+
+class ServiceAccountCreate(serializers.Serializer[Any]):
+    slug = serializers.CharField(max_length=63)
+    name = serializers.CharField(max_length=200)
+    role = serializers.ChoiceField(ROLES)
+    team = serializers.CharField(
+        max_length=63, required=False, allow_null=True, default=None, help_text="A team's slug; else the role is tenant-wide."
+    )
 
 
 class TokenSerializer(serializers.Serializer[Any]):
