@@ -185,7 +185,9 @@ class EventAdmin(GovernedAdmin):
         present, kept = head(ctx), ExportedHead.objects.filter(tenant_id=ctx.tenant_id).first()
         behind = (present.seq if present else 0) - (kept.seq if kept else 0)
         where = (
-            format_html("Its head is kept outside the database up to event {}, written {}", kept.seq, cells.moment(kept.at)) if kept else ""
+            format_html("The chain is vouched for outside the database up to event {}, written there {}", kept.seq, cells.moment(kept.at))
+            if kept
+            else ""
         )
         said = (
             [format_html("{}; {} event{} since.", where, behind, "" if behind == 1 else "s")]

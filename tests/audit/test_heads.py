@@ -111,7 +111,11 @@ def test_a_storage_that_is_away_is_said_and_asked_again(client: Client, server: 
     # Of this tenant; and of `platform`, if anything happened there.
     assert export_heads() == Head.objects.count()
     written = ExportedHead.objects.get(tenant_id=tenant.pk).seq
-    assert f"up to event {written}, written" in page() and "0 events since" in page() and "The last attempt failed" not in page()
+    assert (
+        f"outside the database up to event {written}, written" in page()
+        and "0 events since" in page()
+        and "The last attempt failed" not in page()
+    )
     assert client.get("/readyz").json()["audit_heads"] == "ok"
     happened(tenant, "a.two")
     assert "1 event since" in page()

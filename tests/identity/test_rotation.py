@@ -192,9 +192,8 @@ def test_rotating_in_the_admin_says_what_happens_and_shows_who_replaces_whom(acm
     assert done.status_code == 200 and done["Cache-Control"].startswith("no-store") and f"It replaces {token}, which goes on until" in page
     shown = next(word for word in page.split() if word.startswith(f"mc_{successor.prefix}_") and len(word) > 40)
     assert works(shown) and works(secret)
-    shown_on = words(client.get(url(token))).replace(" ,", ",")
-    assert f"Replaced by {successor}, ends" in shown_on and f"Replaces {token}" in words(client.get(url(successor)))
-    assert f"{successor}, ends" in words(client.get(list_url(AgentToken))).replace(" ,", ",")
+    assert f"Replaced by {successor} ends" in words(client.get(url(token))) and f"Replaces {token}" in words(client.get(url(successor)))
+    assert f"{successor} ends" in words(client.get(list_url(AgentToken)))
     # Not twice: neither by the button nor by its address.
     assert url(token, "rotate") not in client.get(url(token)).content.decode() and client.get(url(token, "rotate"))["Location"] == url(
         token

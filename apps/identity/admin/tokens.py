@@ -14,12 +14,12 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from apps.core.access import Action
-from apps.core.admin import Act, ActForm, Call, Done, Facts, GovernedAdmin, ReasonForm, cells, columns, extend, filters
+from apps.core.admin import Act, ActForm, Call, Done, Facts, GovernedAdmin, ReasonForm, Relatives, cells, columns, extend, filters
 from apps.core.admin.columns import Column
 from apps.core.context import ActionContext
 from apps.identity.admin.people import UNTIL
 from apps.identity.domain.roles import ROLE_ACTIONS
-from apps.identity.models import Agent, AgentStatus, AgentToken, ApiToken, Membership
+from apps.identity.models import Agent, AgentStatus, AgentToken, ApiToken, Membership, User
 from apps.identity.permissions import can
 from apps.identity.selectors import expiring_tokens, live_tokens, unused_tokens
 from apps.identity.services import Issued, issue_agent_token, issue_api_token, revoke_token, rotate_token
@@ -39,7 +39,7 @@ def _succession(token: AgentToken | ApiToken) -> object:
         return None
     ended = state_of(token) != "replaced"
     ends = cells.moment(token.revoked_at or token.expires_at)
-    return format_html("{}, {} {}", cells.link_to(token.successor), "ended" if ended else "ends", ends)
+    return format_html("{}<br>{} {}", cells.link_to(token.successor), "ended" if ended else "ends", ends)
 
 
 class AttentionFilter(filters.Values):
@@ -61,7 +61,7 @@ class AttentionFilter(filters.Values):
 STATE = Column("State", lambda token: cells.badge(state_of(token)))
 PREDECESSOR = Column("Replaces", lambda token: cells.link_to(token.predecessor) if hasattr(token, "predecessor") else None)
 SUCCESSION = Column("Replaced by", _succession)
-SCOPES = Column("May", lambda token: cells.words(token.scopes) if token.scopes else "all that the role allows")
+SCOPES = Column("May", lambda token: cells.words(token.scopes) if token.scopes else "all\u00a0of\u00a0its\u00a0role")
 
 
 class TokenForm(ActForm):
@@ -283,6 +283,23 @@ class ApiTokenAdmin(TokenAdmin):
     )
 
 
+extend(
+    User,
+    relatives=(
+        Relatives(
+            "Tokens in this tenant",
+            lambda ctx, user: ApiToken.objects.restrict(ctx).filter(user=user).select_related("successor").order_by("-id"),
+            (
+                columns.itself("Token"),
+                columns.text("name"),
+                STATE,
+                columns.moment("last_used_at", "Last used"),
+                columns.moment("expires_at"),
+            ),
+            empty="No token acts as this account here.",
+        ),
+    ),
+)
 extend(
     Agent,
     acts=(
