@@ -18,7 +18,7 @@ from django.http import HttpRequest
 from apps.core.limits import address_of
 
 
-class LimitedBackend(AxesStandaloneBackend):  # type: ignore[misc]
+class LimitedBackend(AxesStandaloneBackend):
     """Stands before the others: where an account is locked for an address, no password is tried. It signs nobody in. Without a request
     nobody is guessing."""
 

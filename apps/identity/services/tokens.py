@@ -174,7 +174,8 @@ def _lock_with_holder(ctx: ActionContext, token_id: UUID | str) -> AgentToken | 
         if own is None:
             raise problem("not_found", "There is no such token.")
         _active_agent(own.agent_id)
-        return AgentToken.objects.select_for_update(of=("self",)).select_related("agent", "successor").get(pk=own.pk)
+        locked: AgentToken = AgentToken.objects.select_for_update(of=("self",)).select_related("agent", "successor").get(pk=own.pk)
+        return locked
     token = visible_token(ctx, token_id)
     if isinstance(token, AgentToken):
         _active_agent(token.agent_id)
