@@ -72,6 +72,11 @@ GRANTS: dict[str, str] = {
     "django_celery_beat_crontabschedule": ALL,
     "django_celery_beat_solarschedule": ALL,
     "django_celery_beat_clockedschedule": ALL,
+    # Wrong passwords of late; the logs that axes can keep besides are switched off
+    "axes_accessattempt": ALL,
+    "axes_accessattemptexpiration": ALL,
+    "axes_accesslog": READ,
+    "axes_accessfailurelog": READ,
     # Core
     "core_changecounter": READ,
     "core_change": READ,
@@ -80,6 +85,7 @@ GRANTS: dict[str, str] = {
     "audit_event": APPEND,
     "audit_eventtext": "SELECT, INSERT, DELETE",
     "audit_head": columns("seq", "hash"),
+    "audit_exportedhead": columns("store", "seq", "hash", "at"),
     # Identity
     "identity_organisation": columns("name"),
     "identity_tenant": columns("name", "tier", "pooling_opt_in", "status"),
@@ -90,8 +96,8 @@ GRANTS: dict[str, str] = {
     "identity_oidcprovider": columns("name", "secret_env", "scopes", "groups_claim", "verified_claim", "enabled"),
     "identity_grouprole": "SELECT, INSERT, DELETE",
     "identity_agent": columns("name", "team_id", "domain", "autonomy", "harness_kind", "model_policy", "default_pack", "status"),
-    "identity_agenttoken": columns("revoked_at", "expires_at", "name"),
-    "identity_apitoken": columns("revoked_at", "expires_at", "name"),
+    "identity_agenttoken": columns("revoked_at", "expires_at", "name", "successor_id"),
+    "identity_apitoken": columns("revoked_at", "expires_at", "name", "successor_id"),
     # Notices
     "notices_webhook": columns(
         "name", "url", "events", "secret", "previous_secret", "previous_until", "enabled", "disabled_reason", "updated_at"
@@ -164,6 +170,7 @@ GRANTS: dict[str, str] = {
 # make storage.
 FUNCTIONS = (
     "audit_chains()",
+    "identity_tenants_with(uuid)",
     "telemetry_waiting()",
     "promotions_open()",
     "notices_waiting()",
@@ -196,4 +203,4 @@ FUNCTIONS = (
 )
 
 # Trigger functions that compare a row with other tenants' and so are the owner's: nobody may call them.
-LAWS = ("packs_slug_free()", "packs_champion_agrees()")
+LAWS = ("packs_slug_free()", "packs_champion_agrees()", "identity_service_at_home()")

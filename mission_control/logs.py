@@ -36,5 +36,10 @@ def logging_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
         },
         "handlers": {"standard": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["standard"], "level": level},
-        "loggers": {"django.request": {"level": "ERROR"}, "httpx": {"level": "WARNING"}, "httpcore": {"level": "WARNING"}},
+        "loggers": {
+            "django.request": {"level": "ERROR"},
+            "httpx": {"level": "WARNING"},
+            "httpcore": {"level": "WARNING"},
+            "axes": {"level": "WARNING"},
+        },
     }

@@ -14,6 +14,7 @@ from django.db.utils import DatabaseError
 from django.test import Client
 from django.utils import timezone
 
+from apps.audit.models import ExportedHead
 from apps.core.context import in_tenant, set_tenant
 from apps.core.models import IdempotencyRecord
 from apps.evals.tasks import score_runs
@@ -107,6 +108,7 @@ def everything(world: World) -> None:
     told(world.tenant, kind="promotions.decided")
     spread_waiting(ctx=system)
     choose_emails(ctx=make.context(world.tenant.pk, "viewer"), wanted={"promotions.decided": False})
+    ExportedHead.objects.create(tenant_id=world.tenant.pk, store="s", seq=1, hash=b"1" * 32, at=timezone.now())
 
 
 def of_tenant(table: str) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
 from unfold.paginator import InfinitePaginator
 
 from apps.audit.exports import answer, export
-from apps.audit.models import Event
+from apps.audit.heads import failure
+from apps.audit.models import Event, ExportedHead
 from apps.audit.selectors import head, reasons_of
 from apps.audit.services import verify_tenant
 from apps.core.access import Action
@@ -24,7 +28,7 @@ from apps.core.http import context_of
 
 register_reasons(reasons_of)
 
-AREAS = ("identity", "pack", "version", "subscription", "preset", "evals", "promotion", "approval", "decision")
+AREAS = ("identity", "audit", "pack", "version", "subscription", "preset", "evals", "promotion", "approval", "decision")
 
 
 def _object(event: Event) -> object:
@@ -175,6 +179,26 @@ class EventAdmin(GovernedAdmin):
             ],
         ),
     )
+
+    def list_intro(self, request: HttpRequest) -> Iterable[object]:
+        """How much of the chain could not be rewritten unseen: what is kept outside the database."""
+        if not settings.AUDIT_HEADS_STORE:
+            return ["The head of this chain is kept in the database only: no storage is set for it (AUDIT_HEADS_STORE)."]
+        ctx = context_of(request)
+        present, kept = head(ctx), ExportedHead.objects.filter(tenant_id=ctx.tenant_id).first()
+        behind = (present.seq if present else 0) - (kept.seq if kept else 0)
+        where = (
+            format_html("The chain is vouched for outside the database up to event {}, written there {}", kept.seq, cells.moment(kept.at))
+            if kept
+            else ""
+        )
+        said = (
+            [format_html("{}; {} event{} since.", where, behind, "" if behind == 1 else "s")]
+            if kept
+            else ["No head of this chain is kept outside the database yet; it is written within the hour."]
+        )
+        broken = failure()
+        return [*said, f"The last attempt failed, and is repeated every hour: {broken}"] if broken else said
 
     def heading(self, obj: Event) -> object:
         return f"Event {obj.seq}: {obj.action}"

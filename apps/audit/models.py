@@ -61,3 +61,16 @@ class Head(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tenant_id} at {self.seq}"
+
+
+class ExportedHead(models.Model):
+    """The last head of a tenant's chain that was written to the storage outside the database."""
+
+    tenant_id = models.UUIDField("tenant", primary_key=True)
+    store = models.CharField(max_length=500)
+    seq = models.BigIntegerField()
+    hash = models.BinaryField(max_length=32)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} at {self.seq}, {self.at:%Y-%m-%d %H:%M} UTC"

@@ -30,6 +30,7 @@ CODES: dict[str, tuple[int, str]] = {
     "too_old": (422, "Too old"),
     "duplicate_conflict": (409, "The id is known with another body"),
     "bad_encoding": (400, "The body cannot be decoded"),
+    "wrong_host": (400, "Wrong host name"),
     "too_large": (413, "Too large"),
     "unsupported_media_type": (415, "Unsupported media type"),
     "budget_exceeded": (409, "The budget is exceeded"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 
 from django.conf import settings
 from django.core.cache import cache
@@ -14,6 +15,13 @@ from redis.exceptions import RedisError
 from apps.core.generations import watcher
 from apps.core.models import ChangeCounter
 
+_remarks: dict[str, Callable[[], str]] = {}
+
+
+def remark(name: str, state: Callable[[], str]) -> None:
+    """Has the readiness page tell the state of something that others must look after, and that the portal works without."""
+    _remarks[name] = state
+
 
 def healthz(request: HttpRequest) -> HttpResponse:
     """The process answers."""
@@ -21,7 +29,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Database, broker and migrations: 200 when all are well, else 503 naming what is not."""
+    """Database, broker and migrations: 200 when all are well, else 503 naming what is not; and what rooms have to remark besides."""
     checks: dict[str, str] = {"database": "ok", "broker": "ok", "migrations": "ok"}
     try:
         executor = MigrationExecutor(connection)
@@ -34,6 +42,8 @@ def readyz(request: HttpRequest) -> HttpResponse:
     except (RedisError, OSError):
         checks["broker"] = "unreachable"
     ready = all(state == "ok" for state in checks.values())
+    if ready:
+        checks |= {name: state() for name, state in _remarks.items()}
     return JsonResponse(checks, status=200 if ready else 503)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import structlog
 from django.contrib import messages
+from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import Resolver404, resolve
 from django.utils.module_loading import import_string
 
@@ -37,6 +38,25 @@ class RequestIdMiddleware:
         response = self.get_response(request)
         response.headers["X-Request-ID"] = request_id
         return response
+
+
+class HostMiddleware:
+    """Answers only to the names in ALLOWED_HOSTS: the API with a problem, everything else with a page. Whether the process is up, anybody
+    may ask by any name."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        try:
+            request.get_host()
+        except DisallowedHost:
+            if request.path_info.startswith("/api/"):
+                words = "The portal does not answer to the name in the Host header; ask by one that it is set up for (ALLOWED_HOSTS)."
+                return problem_response(problem("wrong_host", words), request)
+            if request.path_info != "/healthz":
+                return render(request, "wrong_host.html", status=400)
+        return self.get_response(request)
 
 
 class HarnessMiddleware:

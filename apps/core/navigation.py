@@ -122,7 +122,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Sign-in providers", "passkey", "identity_oidcprovider"),
                 _link("Group roles", "group_work", "identity_grouprole"),
                 _link("Agent tokens", "key", "identity_agenttoken"),
-                _link("Personal tokens", "vpn_key", "identity_apitoken"),
+                _link("API tokens", "vpn_key", "identity_apitoken"),
                 _link("Tenants", "domain", "identity_tenant"),
                 _link("Organisations", "corporate_fare", "identity_organisation"),
                 {**_link("Schedule", "schedule", "django_celery_beat_periodictask"), "permission": may_see_schedule},

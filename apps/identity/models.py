@@ -112,13 +112,17 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser):
-    """A person who signs in. What they may do comes from their memberships alone; there is no superuser."""
+    """A person who signs in, or a service account: `service_of` is its one tenant, and it has tokens and no other way in. What either may
+    do comes from memberships alone; there is no superuser."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=200, blank=True)
     issuer = models.CharField(max_length=300, null=True, blank=True)
     subject = models.CharField(max_length=300, null=True, blank=True)
+    service_of = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, null=True, blank=True, related_name="+", verbose_name="service account of"
+    )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -140,10 +144,21 @@ class User(AbstractBaseUser):
                 condition=Q(issuer__isnull=True, subject__isnull=True) | Q(issuer__isnull=False, subject__isnull=False),
                 name="identity_user_issuer_with_subject",
             ),
+            # `!` begins every password that no one can type.
+            models.CheckConstraint(
+                condition=Q(service_of__isnull=True) | Q(issuer__isnull=True, last_login__isnull=True, password__startswith="!"),  # noqa: S106
+                name="identity_user_service_never_signs_in",
+            ),
         ]
 
     def __str__(self) -> str:
-        return self.name or self.email
+        shown = self.name or self.email
+        return f"{shown} (service account)" if self.service_of_id else shown
+
+    @property
+    def kind(self) -> str:
+        """`person` or `service`."""
+        return "service" if self.service_of_id else "person"
 
     @property
     def is_staff(self) -> bool:
@@ -308,6 +323,7 @@ class Token(TenantOwned):
 
 class AgentToken(Token):
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="tokens")
+    successor = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="predecessor")
 
     history = History(without=["hash", "last_used_at"])
 
@@ -318,5 +334,6 @@ class ApiToken(Token):
     """A personal or service token: acts as its user in one tenant, within its scopes."""
 
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="tokens")
+    successor = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="predecessor")
 
     history = History(without=["hash", "last_used_at"])

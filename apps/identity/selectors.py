@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -96,10 +97,26 @@ def actions_in(roles: Iterable[RoleGrant]) -> frozenset[Action]:
     return frozenset(action for grant in roles for action in ROLE_ACTIONS.get(grant.role, frozenset()))
 
 
+def live_tokens(now: datetime) -> Q:
+    """Those that are neither revoked nor expired."""
+    return Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=now))
+
+
+def expiring_tokens(within: timedelta, now: datetime) -> Q:
+    """Live tokens that end within this time."""
+    return live_tokens(now) & Q(expires_at__lte=now + within)
+
+
+def unused_tokens(since: timedelta, now: datetime) -> Q:
+    """Live tokens that nobody has used for so long, and that are as old."""
+    long_ago = now - since
+    return live_tokens(now) & Q(created_at__lte=long_ago) & (Q(last_used_at__isnull=True) | Q(last_used_at__lte=long_ago))
+
+
 def visible_token(ctx: ActionContext, token_id: UUID | str, *, lock: bool = False) -> AgentToken | ApiToken:
     """The agent's or person's token with this id. Raises Problem `not_found`."""
     for model, holder in ((AgentToken, "agent"), (ApiToken, "user")):
-        rows = model.objects.select_related(holder).restrict(ctx)
+        rows = model.objects.select_related(holder, "successor").restrict(ctx)
         try:
             found = (rows.select_for_update(of=("self",)) if lock else rows).filter(pk=token_id).first()
         except ValidationError:

@@ -17,6 +17,7 @@ from django.db import connection
 from django.utils import timezone
 
 from apps.core import limits
+from apps.core.access import Action
 from apps.core.cache import GenerationCache
 from apps.core.context import ActionContext, Actor, RoleGrant, Topic, in_tenant
 from apps.core.errors import Problem, problem
@@ -146,6 +147,7 @@ class TokenRow(NamedTuple):
     team_id: UUID | None
     team: str | None
     default_pack: str
+    service: bool
 
 
 def _agent_principal(token: TokenRow) -> Principal:
@@ -172,6 +174,10 @@ def _user_principal(token: TokenRow) -> Principal:
         ends = Membership.objects.filter(user_id=token.holder_id, until__gt=timezone.now()).values_list("until", flat=True)
         limits = [end for end in [token.expires_at, *ends] if end is not None]
         roles = roles_of(User(pk=token.holder_id), token.tenant_id)
+    scopes = frozenset(token.scopes) or None
+    if token.service:
+        # Four eyes are people's.
+        scopes = (scopes or frozenset(action.value for action in Action)) - {Action.APPROVE.value}
     return Principal(
         token_id=token.id,
         hash=bytes(token.hash),
@@ -180,7 +186,7 @@ def _user_principal(token: TokenRow) -> Principal:
         tenant=token.tenant,
         tier=token.tier,
         roles=roles,
-        scopes=frozenset(token.scopes) or None,
+        scopes=scopes,
         valid_until=min(limits) if limits else None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,9 @@ INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
+    "django_celery_beat",
+    # Before Django's own: its `changepassword` takes the place of theirs.
+    "apps.identity",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -61,11 +65,10 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "django_filters",
-    "django_celery_beat",
+    "axes",
     "simple_history",
     "apps.core",
     "apps.audit",
-    "apps.identity",
     "apps.notices",
     "apps.packs",
     "apps.telemetry",
@@ -75,9 +78,11 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "django.middleware.security.SecurityMiddleware",
     "apps.core.headers.SecurityHeadersMiddleware",
     "apps.core.middleware.RequestIdMiddleware",
+    # Before whatever makes an address of the host name.
+    "apps.core.middleware.HostMiddleware",
+    "django.middleware.security.SecurityMiddleware",
     # Harness routes end here: they carry a token, and need neither session nor CSRF nor messages.
     "apps.core.middleware.HarnessMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -110,7 +115,11 @@ TEMPLATES = [
 ]
 
 AUTH_USER_MODEL = "identity.User"
-AUTHENTICATION_BACKENDS = ["apps.identity.backends.RoleBackend", "apps.identity.oidc.backend.OidcBackend"]
+AUTHENTICATION_BACKENDS = [
+    "apps.identity.lockout.LimitedBackend",
+    "apps.identity.backends.RoleBackend",
+    "apps.identity.oidc.backend.OidcBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -118,9 +127,23 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = reverse_lazy("admin:login")
 # Sign-in by e-mail and password. In production it is the way in when the provider is away, and off until then.
 LOCAL_LOGIN = env("LOCAL_LOGIN", "1") == "1"
-# Wrong passwords for one account from one address, and seconds until the count begins anew.
-LOCAL_LOGIN_TRIES = 5
-LOCAL_LOGIN_WINDOW_S = 900
+# Wrong passwords for one account from one address, and how long neither is tried after the last of them. Counted in the database.
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# Who goes on guessing is not locked any longer for it: somebody else could keep a person out for ever.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_USERNAME_FORM_FIELD = "username"
+AXES_USERNAME_CALLABLE = "apps.identity.lockout.account"
+AXES_CLIENT_IP_CALLABLE = "apps.identity.lockout.address"
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken"]
+# Sign-ins stand in the audit log.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+# The sign-in form answers for axes itself.
+SILENCED_SYSTEM_CHECKS = ["axes.W002"]
 # Seconds after which a person who signed in by OIDC is confirmed by the provider again (sooner where the id token ends sooner).
 OIDC_REFRESH_S = int(env("OIDC_REFRESH_S", "900"))
 # Seconds that the provider has for each answer.
@@ -247,8 +270,14 @@ RATE_FAILURES_PER_S = float(env("RATE_FAILURES_PER_S", "10"))
 
 # PEM file of an Ed25519 private key that signs heads and exports of the audit log; without one they are unsigned, and say so.
 AUDIT_SIGNING_KEY = env("AUDIT_SIGNING_KEY")
-# File that the heads of all chains are appended to every hour, a line of JSON each.
-AUDIT_HEADS_FILE = env("AUDIT_HEADS_FILE")
+# Folder, or s3://bucket/prefix, to which every hour the heads of all chains are written, an object of JSON each, never over another.
+AUDIT_HEADS_STORE = env("AUDIT_HEADS_STORE")
+
+# The S3-compatible service of s3://… addresses. Without an endpoint it is AWS; without keys the host's own role is used.
+S3_ENDPOINT = env("S3_ENDPOINT")
+S3_REGION = env("S3_REGION", "us-east-1")
+S3_ACCESS_KEY_ID = env("S3_ACCESS_KEY_ID")
+S3_SECRET_ACCESS_KEY = env("S3_SECRET_ACCESS_KEY")
 
 # Rows of history are found by their object; an index by date alone would serve nobody.
 SIMPLE_HISTORY_DATE_INDEX = False

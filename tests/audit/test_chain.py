@@ -93,6 +93,8 @@ def test_the_log_is_append_only_for_the_application_and_for_the_owner(owner_sql:
         "TRUNCATE audit_event",
         "UPDATE audit_eventtext SET text = '{}'",
         "TRUNCATE audit_eventtext",
+        "DELETE FROM audit_head",
+        "TRUNCATE audit_head",
     ):
         with pytest.raises(DatabaseError, match="permission denied"), connection.cursor() as cursor:
             cursor.execute(statement)
@@ -100,6 +102,11 @@ def test_the_log_is_append_only_for_the_application_and_for_the_owner(owner_sql:
             owner_sql(statement)
     with pytest.raises(DatabaseError), connection.cursor() as cursor:
         cursor.execute("SET app.purge = 'on'; DELETE FROM audit_event")
+    for back in ("UPDATE audit_head SET seq = seq - 1", "UPDATE audit_head SET hash = '\\x00'"):
+        with pytest.raises(DatabaseError, match="moves forward only"), connection.cursor() as cursor:
+            cursor.execute(back)
+        with pytest.raises(psycopg.Error, match="moves forward only"):
+            owner_sql(back)
     assert verify_tenant(tenant.pk) is None
 
 
@@ -124,10 +131,10 @@ def test_the_log_is_append_only_for_the_application_and_for_the_owner(owner_sql:
 def test_verify_audit_names_the_first_broken_row(owner_sql: OwnerSql, edit: str, seq: int) -> None:
     tenant, untouched = make.tenant(), make.tenant()
     write(tenant, 5)
-    for table in ("audit_event", "audit_eventtext"):
+    for table in ("audit_event", "audit_eventtext", "audit_head"):
         owner_sql(f"ALTER TABLE {table} DISABLE TRIGGER USER")
     owner_sql(edit)
-    for table in ("audit_event", "audit_eventtext"):
+    for table in ("audit_event", "audit_eventtext", "audit_head"):
         owner_sql(f"ALTER TABLE {table} ENABLE TRIGGER USER")
     write(untouched, 1)
     out, err = StringIO(), StringIO()

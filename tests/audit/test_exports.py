@@ -17,8 +17,6 @@ from django.core.management import call_command
 from apps.audit.exports import ExportError, verify_file
 from apps.audit.models import Event, EventText
 from apps.audit.services import verify_tenant
-from apps.audit.signing import check
-from apps.audit.tasks import export_heads
 from apps.identity.models import Tenant
 from tests import factories as make
 from tests.audit.test_api import happened, reader
@@ -136,17 +134,3 @@ def test_who_may_not_audit_exports_nothing(tenant: Tenant) -> None:
     for query in ("format=xml", "since=yesterday", "since=2026-02-01T00:00:00Z&until=2026-01-01T00:00:00Z"):
         assert client.get(f"/api/v1/audit/export/?{query}").status_code == 422
     assert not Event.objects.filter(action="audit.exported").exists()
-
-
-def test_heads_are_appended_when_they_move(tenant: Tenant, settings: Any, tmp_path: Path) -> None:
-    assert export_heads() == 0
-    file, (private, _) = tmp_path / "heads.jsonl", key_files(tmp_path)
-    settings.AUDIT_HEADS_FILE, settings.AUDIT_SIGNING_KEY = str(file), str(private)
-    assert (export_heads(), export_heads()) == (1, 0)
-    happened(tenant, "c.five")
-    assert export_heads() == 1
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [line["seq"] for line in lines] == [4, 5] and all(line["tenant_id"] == str(tenant.pk) for line in lines)
-    assert [check(line, trusted=line["key"]) for line in lines] == [None, None]
-    assert lines[1]["hash"] == bytes(Event.objects.get(tenant_id=tenant.pk, seq=5).hash).hex()
-    assert check({**lines[0], "seq": 3}) is not None and file.stat().st_mode & 0o777 == 0o600

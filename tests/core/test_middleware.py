@@ -61,3 +61,20 @@ def test_a_path_that_cannot_be_stored_is_not_found(client: Client) -> None:
     headers = make.bearer(make.api_token(make.user(tenant, "viewer"), tenant))
     assert client.get("/api/v1/packs/a%00b/", headers=headers).status_code == 404
     assert client.get("/api/v1/packs/a/effective/?agent=%00", headers=headers).json()["errors"][0]["pointer"] == "/agent"
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("host", ["evil.test", "localhost.evil.test", "a b", "localhost:80:80", ""])
+def test_a_wrong_host_name_is_a_problem_of_the_api_and_a_page_of_the_rest(client: Client, settings: Any, host: str, debug: bool) -> None:
+    settings.ALLOWED_HOSTS, settings.DEBUG = ["localhost"], debug
+    for path in ("/api/v1/packs/", "/api/v1/resolve?pack=x", "/api/v1/nowhere"):
+        refused = client.get(path, HTTP_HOST=host)
+        assert (refused.status_code, refused["Content-Type"], refused.json()["code"]) == (400, "application/problem+json", "wrong_host")
+        assert refused.json()["request_id"] == refused["X-Request-ID"] and "default-src 'none'" in refused["Content-Security-Policy"]
+    for path in ("/admin/", "/oidc/callback/", "/nowhere"):
+        page = client.get(path, HTTP_HOST=host)
+        assert page.status_code == 400 and "does not answer to this address" in page.content.decode()
+        assert "Traceback" not in page.content.decode() and "evil.test" not in page.content.decode()
+    # A load balancer asks by an address of its own.
+    assert client.get("/healthz", HTTP_HOST=host).status_code == 200
+    assert client.get("/api/v1/packs/", HTTP_HOST="localhost").status_code == 401

@@ -329,24 +329,6 @@ def test_a_refused_confirmation_ends_the_session_and_a_link_from_elsewhere_does_
     assert forger.back(client, query="?silent=1").status_code == 403 and not signed_in(client)
 
 
-def test_passwords_are_limited_and_recorded_and_can_be_switched_off(settings: Any) -> None:
-    acme = make.tenant("acme")
-    email, right = f"local-{time.time_ns()}@acme.test", "correct horse battery staple"
-    make.user(acme, "viewer", email=email, password=right)
-    client = Client()
-    for _ in range(5):
-        assert b"Too many" not in client.post("/admin/login/", {"username": email, "password": "wrong"}).content
-    blocked = client.post("/admin/login/", {"username": email.upper(), "password": right})
-    assert b"Too many wrong passwords" in blocked.content and not signed_in(client)
-    assert actions(make.platform())[-5:] == ["identity.sign_in_failed"] * 4 + ["identity.sign_in_blocked"]
-    elsewhere = Client(REMOTE_ADDR="10.1.2.3")
-    assert elsewhere.post("/admin/login/", {"username": email, "password": right}).status_code == 302 and signed_in(elsewhere)
-    settings.LOCAL_LOGIN = False
-    assert elsewhere.get("/admin/")["Location"].startswith("/admin/login/")
-    assert b'name="password"' not in Client().get("/admin/login/").content
-    assert Client(REMOTE_ADDR="10.1.2.4").post("/admin/login/", {"username": email, "password": right}).status_code == 403
-
-
 def test_a_secret_is_named_and_never_stored(acme: Tenant) -> None:
     made = make.provider(acme, "named")
     assert oidc.SECRET not in json.dumps(list(OidcProvider.objects.values()), default=str) and made.secret_env == "OIDC_SECRET_TEST"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.contrib.auth.models import Group
 from django_celery_beat import models as beat
 
 from apps.core.access import holds
@@ -30,6 +29,6 @@ __all__ = [
 ]
 
 # Their pages are Django's own, which know neither tenants nor roles.
-for _model in (Group, beat.PeriodicTask, beat.IntervalSchedule, beat.CrontabSchedule, beat.SolarSchedule, beat.ClockedSchedule):
+for _model in (beat.PeriodicTask, beat.IntervalSchedule, beat.CrontabSchedule, beat.SolarSchedule, beat.ClockedSchedule):
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)

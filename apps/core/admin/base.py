@@ -175,7 +175,12 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        context = {"buttons": self.list_buttons(request), "when_empty": self.when_empty, **(extra_context or {})}
+        context = {
+            "buttons": self.list_buttons(request),
+            "when_empty": self.when_empty,
+            "intro": self.list_intro(request),
+            **(extra_context or {}),
+        }
         found: HttpResponse = super().changelist_view(request, context)
         return found
 
@@ -236,6 +241,10 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
     def heading(self, obj: Any) -> object:
         """The object's name as its page shows it, with its state."""
         return str(obj)
+
+    def list_intro(self, request: HttpRequest) -> Iterable[object]:
+        """Sentences above the list: what the rows leave unsaid."""
+        return ()
 
     def intro(self, request: HttpRequest, obj: Any) -> Iterable[object]:
         """Sentences below the heading: what this is, what happens next."""

@@ -16,10 +16,10 @@ FUNCTIONS = {
     # A live token by its prefix: whose it is, and what a harness request needs to know of an agent.
     "identity_token(sought text)": f"""
     RETURNS TABLE (kind text, id uuid, hash bytea, scopes text[], expires_at timestamptz, tenant_id uuid, tenant text, tier text,
-        holder_id uuid, holder text, team_id uuid, team text, default_pack text) STABLE {PINNED} AS $$
+        holder_id uuid, holder text, team_id uuid, team text, default_pack text, service boolean) STABLE {PINNED} AS $$
     BEGIN
         RETURN QUERY SELECT 'agent', k.id, k.hash, ARRAY(SELECT jsonb_array_elements_text(k.scopes)), k.expires_at,
-            t.id, t.slug::text, t.tier::text, a.id, a.slug::text, g.id, g.slug::text, a.default_pack::text
+            t.id, t.slug::text, t.tier::text, a.id, a.slug::text, g.id, g.slug::text, a.default_pack::text, false
         FROM public.identity_agenttoken k
         JOIN public.identity_agent a ON a.id = k.agent_id JOIN public.identity_tenant t ON t.id = k.tenant_id
         LEFT JOIN public.identity_team g ON g.id = a.team_id
@@ -29,7 +29,7 @@ FUNCTIONS = {
             RETURN;
         END IF;
         RETURN QUERY SELECT 'user', k.id, k.hash, ARRAY(SELECT jsonb_array_elements_text(k.scopes)), k.expires_at,
-            t.id, t.slug::text, t.tier::text, u.id, u.email::text, NULL::uuid, NULL::text, ''
+            t.id, t.slug::text, t.tier::text, u.id, u.email::text, NULL::uuid, NULL::text, '', u.service_of_id IS NOT NULL
         FROM public.identity_apitoken k
         JOIN public.identity_user u ON u.id = k.user_id JOIN public.identity_tenant t ON t.id = k.tenant_id
         WHERE k.prefix = sought AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())

@@ -10,16 +10,26 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from apps.core.access import Action
-from apps.core.admin import Act, ActForm, Call, Done, Facts, GovernedAdmin, ReasonForm, Relatives, cells, columns, filters
+from apps.core.admin import Act, ActForm, Call, Done, Facts, GovernedAdmin, NeededReasonForm, ReasonForm, Relatives, cells, columns, filters
 from apps.core.admin.columns import Column
 from apps.core.context import ActionContext
 from apps.core.http import context_of
 from apps.identity.admin.tenants import RenameForm
 from apps.identity.domain.roles import MEMBER_ROLES
 from apps.identity.models import Agent, Membership, Team, User
-from apps.identity.permissions import lacking
-from apps.identity.services import add_member, change_member, create_team, remove_member, update_team
+from apps.identity.permissions import lacking, manages_platform
+from apps.identity.services import (
+    activate_person,
+    add_member,
+    change_member,
+    create_service_account,
+    create_team,
+    deactivate_person,
+    remove_member,
+    update_team,
+)
 
+KIND = Column("Kind", lambda user: cells.badge("service account", "info") if user.kind == "service" else "person")
 ROLES = [(role, role.replace("_", " ")) for role in MEMBER_ROLES]
 UNTIL = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
 
@@ -110,6 +120,24 @@ def _add_member(call: Call) -> Done:
     return Done(f"{made.user} is {made.role.replace('_', ' ')} now.", made)
 
 
+class ServiceAccountForm(ActForm):
+    slug = forms.SlugField(max_length=63, help_text="1 to 63 of a-z, 0-9 and “-”. It stays for good.")
+    name = forms.CharField(max_length=200, help_text="What it is for.")
+    role = forms.ChoiceField(choices=ROLES)
+    team = forms.ChoiceField(required=False, help_text="A role for one team holds for that team's objects.")
+
+    def prepare(self) -> None:
+        self.fields["team"].choices = team_choices(self.ctx)  # type: ignore[attr-defined]
+        self.fields["role"].choices = [  # type: ignore[attr-defined]
+            (role, name) for role, name in ROLES if not lacking(self.ctx, role, tenant_id=self.ctx.tenant_id)
+        ]
+
+
+def _create_service_account(call: Call) -> Done:
+    made = create_service_account(ctx=call.ctx, **{**call.data, "team": call.data["team"] or None})
+    return Done(f"{made.user} is there. Issue a token for it under API tokens.", made.user)
+
+
 def _remove_member(call: Call) -> Done:
     remove_member(ctx=call.ctx, membership_id=call.obj.pk, reason=call.data["reason"])
     return Done("The role is taken away.", cells.list_url(Membership))
@@ -179,14 +207,81 @@ class MembershipAdmin(GovernedAdmin):
             form=MemberForm,
             run=_add_member,
         ),
+        Act(
+            name="add-service",
+            label="Add a service account",
+            icon="smart_toy",
+            rights=(Action.MANAGE_MEMBERS,),
+            form=ServiceAccountForm,
+            run=_create_service_account,
+            explain=lambda request, obj: [
+                "A service account is a program's: it works by tokens, in this tenant only.",
+                "It cannot sign in and never approves, whatever its role.",
+            ],
+        ),
     )
+
+
+def _switch_off(call: Call) -> Done:
+    return Done(
+        "The account is switched off, everywhere.", deactivate_person(ctx=call.ctx, user_id=call.obj.pk, reason=call.data["reason"])
+    )
+
+
+def _switch_on(call: Call) -> Done:
+    return Done("The account is switched on.", activate_person(ctx=call.ctx, user_id=call.obj.pk, reason=call.data["reason"]))
+
+
+class KindFilter(filters.Values):
+    title, parameter_name = "kind", "kind"
+    offered = (("person", "people"), ("service", "service accounts"))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(service_of__isnull=self.value() == "person") if self.value() else queryset
 
 
 @admin.register(User)
 class UserAdmin(GovernedAdmin):
-    """The people of the tenant. Passwords and hashes have no column."""
+    """The people of the tenant; for those who manage `platform`, all of the installation. Passwords and hashes have no column."""
 
-    list_display = ("email", columns.text("name"), columns.yes_no("is_active", "Active"), columns.moment("last_login", "Last sign-in"))
+    list_display = (
+        "email",
+        columns.text("name"),
+        KIND,
+        columns.yes_no("is_active", "Active"),
+        columns.moment("last_login", "Last sign-in"),
+    )
+    list_filter = (KindFilter, filters.values("is_active", "active", [("True", "switched on"), ("False", "switched off")]))
+    acts = (
+        Act(
+            name="switch-off",
+            label="Switch off",
+            icon="person_off",
+            tone="danger",
+            allowed=lambda ctx, user: manages_platform(ctx),
+            form=NeededReasonForm,
+            run=_switch_off,
+            when=lambda ctx, user: user.is_active and user.pk != ctx.user_id,
+            explain=lambda request, user: [
+                f"{user} is out of every tenant of the installation within seconds: sessions end, tokens are revoked for good.",
+                "The password is taken away as well. Roles stay on record, and count again once the account is switched on.",
+                "It is recorded in the log of each tenant that the account belongs to, with the reason.",
+            ],
+        ),
+        Act(
+            name="switch-on",
+            label="Switch on",
+            icon="person",
+            tone="primary",
+            allowed=lambda ctx, user: manages_platform(ctx),
+            run=_switch_on,
+            when=lambda ctx, user: not user.is_active,
+            explain=lambda request, user: [
+                f"{user} can sign in by their provider again, with the roles on record.",
+                "Tokens stay revoked. Who signed in by password needs a new one: manage.py changepassword.",
+            ],
+        ),
+    )
     search_fields = ("email", "name")
     ordering = ("email",)
     when_empty = "People come in by a role: add a member."
@@ -196,6 +291,7 @@ class UserAdmin(GovernedAdmin):
             (
                 columns.text("name"),
                 columns.text("email", "E-mail"),
+                KIND,
                 columns.yes_no("is_active", "Active"),
                 columns.text("issuer", "Signs in by"),
                 columns.moment("last_login", "Last sign-in"),
@@ -212,5 +308,8 @@ class UserAdmin(GovernedAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        here = Membership.objects.restrict(context_of(request)).values("user_id")
+        ctx = context_of(request)
+        if manages_platform(ctx):
+            return User.objects.order_by("email")
+        here = Membership.objects.restrict(ctx).values("user_id")
         return User.objects.filter(pk__in=here).order_by("email")

@@ -98,12 +98,13 @@ class MemberSerializer(serializers.ModelSerializer[Membership]):
     user = serializers.UUIDField(source="user_id")
     email = serializers.EmailField(source="user.email")
     name = serializers.CharField(source="user.name")
+    kind = serializers.CharField(source="user.kind", help_text="`person`, or `service` for a service account.")
     tenant = serializers.CharField(source="tenant.slug")
     team = serializers.CharField(source="team.slug", allow_null=True, default=None)
 
     class Meta:
         model = Membership
-        fields = ["id", "user", "email", "name", "tenant", "team", "role", "until", "user_ref", "created_at"]
+        fields = ["id", "user", "email", "name", "kind", "tenant", "team", "role", "until", "user_ref", "created_at"]
 
 
 class MemberCreate(serializers.Serializer[Any]):
@@ -121,6 +122,23 @@ class MemberChange(serializers.Serializer[Any]):
     user_ref = serializers.CharField(max_length=200, required=False, allow_blank=True)
 
 
+class ServiceAccountSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    email = serializers.EmailField(help_text="Its name in `tokens/` and `members/`; no mail reaches it.")
+    name = serializers.CharField()
+    is_active = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+
+
+class ServiceAccountCreate(serializers.Serializer[Any]):
+    slug = serializers.CharField(max_length=63)
+    name = serializers.CharField(max_length=200)
+    role = serializers.ChoiceField(ROLES)
+    team = serializers.CharField(
+        max_length=63, required=False, allow_null=True, default=None, help_text="A team's slug; else the role is tenant-wide."
+    )
+
+
 class TokenSerializer(serializers.Serializer[Any]):
     """An agent's token, or a person's."""
 
@@ -134,11 +152,14 @@ class TokenSerializer(serializers.Serializer[Any]):
     expires_at = serializers.DateTimeField(allow_null=True)
     last_used_at = serializers.DateTimeField(allow_null=True, help_text="Written once a minute.")
     revoked_at = serializers.DateTimeField(allow_null=True)
+    replaced_by = serializers.UUIDField(
+        source="successor_id", allow_null=True, help_text="The token that takes its place once it ends, at `expires_at` or `revoked_at`."
+    )
     created_at = serializers.DateTimeField()
 
-    @extend_schema_field(serializers.CharField(help_text="`agent` or `user`."))
+    @extend_schema_field(serializers.CharField(help_text="`agent`, `user` (a person's own) or `service` (a service account's)."))
     def get_kind(self, token: AgentToken | ApiToken) -> str:
-        return "agent" if isinstance(token, AgentToken) else "user"
+        return "agent" if isinstance(token, AgentToken) else "service" if token.user.kind == "service" else "user"
 
     @extend_schema_field(serializers.CharField(allow_null=True, help_text="The agent's slug."))
     def get_agent(self, token: AgentToken | ApiToken) -> str | None:
@@ -152,10 +173,23 @@ class TokenSerializer(serializers.Serializer[Any]):
 class TokenQuery(serializers.Serializer[Any]):
     """What the list of tokens can be asked for."""
 
-    kind = serializers.RegexField(r"^(agent|user)$", required=False, help_text="`agent` or `user`.")
+    kind = serializers.RegexField(r"^(agent|user|service)$", required=False, help_text="`agent`, `user` or `service`.")
     agent = serializers.CharField(required=False, help_text="An agent's slug.")
     user = serializers.CharField(required=False, help_text="A person's e-mail address.")
     revoked = serializers.BooleanField(required=False)
+    expiring_days = serializers.IntegerField(required=False, min_value=1, max_value=730, help_text="Those that end within so many days.")
+    unused_days = serializers.IntegerField(required=False, min_value=1, max_value=730, help_text="Those unused for so many days.")
+
+
+class TokenRotate(serializers.Serializer[Any]):
+    overlap_s = serializers.IntegerField(
+        required=False,
+        default=86_400,
+        min_value=0,
+        max_value=604_800,
+        help_text="Seconds for which the old token goes on; 0 ends it at once.",
+    )
+    reason = serializers.CharField(max_length=2000, required=False, allow_blank=True, default="")
 
 
 class TokenCreate(serializers.Serializer[Any]):
@@ -193,6 +227,9 @@ class WhoSerializer(serializers.Serializer[Any]):
 
 class MeSerializer(serializers.Serializer[Any]):
     actor = WhoSerializer()
+    token_id = serializers.UUIDField(
+        allow_null=True, help_text="The token that asks, as `tokens/{id}/rotate/` takes it; null for a session."
+    )
     tenant = TenantSerializer(allow_null=True, help_text="null for a person without any role.")
     roles = RoleSerializer(many=True)
     scopes = serializers.ListField(

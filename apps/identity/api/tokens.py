@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from heapq import merge
 from itertools import islice
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -21,7 +24,8 @@ from apps.identity.api import serializers as shapes
 from apps.identity.domain.roles import allows
 from apps.identity.models import AgentToken, ApiToken, Team, Tenant
 from apps.identity.permissions import can
-from apps.identity.selectors import visible_token
+from apps.identity.selectors import expiring_tokens, unused_tokens, visible_token
+from apps.identity.tokens import Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,8 @@ class BothKinds:
     kinds: tuple[QuerySet[Any], ...]
     newest_first: bool = True
 
-    def filter(self, **conditions: Any) -> BothKinds:
-        return replace(self, kinds=tuple(rows.filter(**conditions) for rows in self.kinds))
+    def filter(self, *conditions: Q, **values: Any) -> BothKinds:
+        return replace(self, kinds=tuple(rows.filter(*conditions, **values) for rows in self.kinds))
 
     def order_by(self, order: str) -> BothKinds:
         return BothKinds(tuple(rows.order_by(order) for rows in self.kinds), order.startswith("-"))
@@ -69,10 +73,20 @@ class TokenViewSet(ContextViewSet):
             agents = agents.filter(agent__slug=wanted["agent"])
         if "user" in wanted:
             people = people.filter(user__email=wanted["user"].strip().lower())
+        kind = wanted.get("kind")
+        if kind in ("user", "service"):
+            people = people.filter(user__service_of__isnull=kind == "user")
         kinds = {"agent": agents, "user": people}
-        chosen = {name for name in ("agent", "user") if name in wanted} | ({wanted["kind"]} if "kind" in wanted else set())
-        both = BothKinds(tuple(kinds[kind] for kind in kinds if chosen <= {kind}))
-        return both.filter(revoked_at__isnull=not wanted["revoked"]) if "revoked" in wanted else both
+        chosen = {name for name in ("agent", "user") if name in wanted} | ({"agent" if kind == "agent" else "user"} if kind else set())
+        both = BothKinds(tuple(kinds[each] for each in kinds if chosen <= {each}))
+        if "revoked" in wanted:
+            both = both.filter(revoked_at__isnull=not wanted["revoked"])
+        now = timezone.now()
+        if "expiring_days" in wanted:
+            both = both.filter(expiring_tokens(timedelta(days=wanted["expiring_days"]), now))
+        if "unused_days" in wanted:
+            both = both.filter(unused_tokens(timedelta(days=wanted["unused_days"]), now))
+        return both
 
     @extend_schema(summary="A token, without its secret")
     def retrieve(self, request: Request, pk: str) -> Response:
@@ -89,6 +103,23 @@ class TokenViewSet(ContextViewSet):
             issued = services.issue_agent_token(ctx=self.ctx, **wanted)
         else:
             issued = services.issue_api_token(ctx=self.ctx, email=wanted.pop("user", ""), **wanted)
+        return self._shown_once(issued)
+
+    @extend_schema(
+        summary="Replaces a token by a new one like it, whose secret is in this answer only; the old one ends after an overlap",
+        description="By whoever may issue it; and by its holder, an agent's token by itself. 409 `wrong_state` where it was replaced already.",
+        request=shapes.TokenRotate,
+        responses={201: shapes.TokenIssued},
+    )
+    @action(detail=True, methods=["post"])
+    def rotate(self, request: Request, pk: str) -> Response:
+        sent = shapes.TokenRotate(data=request.data)
+        sent.is_valid(raise_exception=True)
+        overlap = timedelta(seconds=sent.validated_data["overlap_s"])
+        return self._shown_once(services.rotate_token(ctx=self.ctx, token_id=pk, overlap=overlap, reason=sent.validated_data["reason"]))
+
+    @staticmethod
+    def _shown_once(issued: services.Issued) -> Response:
         data = {**shapes.TokenSerializer(issued.token).data, "token": issued.secret}
         return Response(data, status=201, headers={"Cache-Control": "no-store"})
 
@@ -112,6 +143,7 @@ class MeView(ContextView):
         teams = dict(Team.objects.filter(pk__in=[grant.team_id for grant in ctx.roles if grant.team_id]).values_list("pk", "slug"))
         body = {
             "actor": {"kind": ctx.actor.kind, "id": ctx.actor.id, "label": ctx.actor.label},
+            "token_id": request.auth.token_id if isinstance(request.auth, Principal) else None,
             "tenant": tenant,
             "roles": [
                 {"role": grant.role, "team": teams.get(grant.team_id) if grant.team_id else None, "actions": _within(ctx, grant.role)}

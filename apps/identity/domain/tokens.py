@@ -11,6 +11,8 @@ from apps.core.errors import FieldError, problem
 
 DEFAULT_LIFE: Final = timedelta(days=365)
 LONGEST_LIFE: Final = timedelta(days=730)
+DEFAULT_OVERLAP: Final = timedelta(hours=24)
+LONGEST_OVERLAP: Final = timedelta(days=7)
 
 
 def expiry(wanted: datetime | None, now: datetime) -> datetime:
@@ -22,6 +24,21 @@ def expiry(wanted: datetime | None, now: datetime) -> datetime:
     if wanted > now + LONGEST_LIFE:
         raise problem("invalid", "A token lasts two years at most.", pointer="/expires_at")
     return wanted
+
+
+def end_of_overlap(expires_at: datetime | None, overlap: timedelta, now: datetime) -> datetime:
+    """Until when a token that is replaced now goes on working: `overlap` from now, never longer than it would have. Raises Problem
+    `invalid` for less than none and for more than seven days."""
+    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+        longest = int(LONGEST_OVERLAP.total_seconds())
+        raise problem("invalid", f"The overlap is 0 to {longest} seconds (seven days).", pointer="/overlap_s")
+    return now + overlap if expires_at is None else min(expires_at, now + overlap)
+
+
+def same_life(created_at: datetime, expires_at: datetime | None, now: datetime) -> datetime:
+    """When the successor ends: it lives as long as its predecessor was meant to, a year where that had no end."""
+    life = DEFAULT_LIFE if expires_at is None else expires_at - created_at
+    return now + min(life, LONGEST_LIFE)
 
 
 def scopes_within(wanted: Sequence[str], allowed: Iterable[Action], *, narrowed: bool) -> list[str]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.db import transaction
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 
 from apps.identity.models import OidcProvider
 from apps.identity.oidc.backend import OidcBackend
@@ -22,6 +26,21 @@ def keep(request: HttpRequest, provider: OidcProvider, backend: OidcBackend) -> 
     now = time.time()
     until = max(min(backend.expires, now + settings.OIDC_REFRESH_S), now + LEAST_S)
     request.session[KEY] = {"provider": provider.slug, "until": until, "id_token": backend.id_token}
+
+
+def claim(request: HttpRequest, state: str) -> dict[str, Any] | None:
+    """What the session kept for this state when the sign-in began, for one caller only: the session's row is locked, and it is taken out
+    there. None where there is none, or where somebody took it before. With it go nonce and verifier."""
+    with transaction.atomic():
+        row = Session.objects.select_for_update().filter(session_key=request.session.session_key, expire_date__gt=timezone.now()).first()
+        kept = row.get_decoded() if row is not None else {}
+        waiting: dict[str, Any] | None = kept.get("oidc_states", {}).pop(state, None)
+        if row is not None and waiting is not None:
+            row.session_data = Session.objects.encode(kept)
+            row.save(update_fields=["session_data"])
+    # What this request remembers of the session must not bring it back.
+    request.session.get("oidc_states", {}).pop(state, None)
+    return waiting
 
 
 def is_due(request: HttpRequest) -> bool:

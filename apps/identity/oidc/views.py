@@ -21,7 +21,7 @@ from apps.identity.models import OidcProvider
 from apps.identity.oidc import client
 from apps.identity.oidc.backend import PATH, OidcBackend
 from apps.identity.oidc.errors import SignInRefused
-from apps.identity.oidc.session import KEY, begin_at, is_due, keep
+from apps.identity.oidc.session import KEY, begin_at, claim, is_due, keep
 from apps.identity.selectors import provider_in_use, tenants_of
 from apps.identity.sessions import SESSION_KEY, choose_tenant
 
@@ -79,15 +79,12 @@ def _next(request: HttpRequest) -> str:
 @require_GET
 def callback(request: HttpRequest) -> HttpResponse:
     """Takes the provider's answer, once."""
-    waiting = request.session.get("oidc_states", {}).pop(request.GET.get("state", ""), None)
+    waiting = claim(request, request.GET.get("state", ""))
     try:
         if waiting is None or waiting["added_on"] < time.time() - STATE_S:
             raise SignInRefused(
                 "unknown_state", "This sign-in was finished before, took too long, or began in another browser. Start again."
             )
-        # Before anything is asked of the provider: a second answer finds nothing.
-        request.session.modified = True
-        request.session.save()
         return _answered(request, waiting)
     except SignInRefused as refusal:
         return _refused(request, refusal, ends=waiting is not None and waiting["silent"])

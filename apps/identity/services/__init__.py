@@ -1,5 +1,6 @@
 """What people do with tenants, people, agents and tokens. The one way to change them."""
 
+from apps.identity.services.accounts import activate_person, create_service_account, deactivate_person
 from apps.identity.services.agents import activate_agent, create_agent, retire_agent, suspend_agent, update_agent
 from apps.identity.services.people import add_member, change_member, create_team, create_user, remove_member, update_team
 from apps.identity.services.tenants import (
@@ -11,25 +12,29 @@ from apps.identity.services.tenants import (
     update_organisation,
     update_tenant,
 )
-from apps.identity.services.tokens import Issued, issue_agent_token, issue_api_token, revoke_token
+from apps.identity.services.tokens import Issued, issue_agent_token, issue_api_token, revoke_token, rotate_token
 
 __all__ = [
     "Issued",
     "activate_agent",
+    "activate_person",
     "activate_tenant",
     "add_member",
     "change_member",
     "create_agent",
     "create_organisation",
+    "create_service_account",
     "create_team",
     "create_tenant",
     "create_user",
+    "deactivate_person",
     "delete_tenant",
     "issue_agent_token",
     "issue_api_token",
     "remove_member",
     "retire_agent",
     "revoke_token",
+    "rotate_token",
     "suspend_agent",
     "suspend_tenant",
     "update_agent",

@@ -37,6 +37,8 @@ def create_user(*, ctx: ActionContext, email: str, name: str = "", password: str
 def create_person(ctx: ActionContext, email: str, name: str, password: str | None = None) -> User:
     """For services whose caller has been asked for its rights. Raises Problem `invalid`, `slug_taken`."""
     user = User(email=normal_email(email), name=name.strip())
+    if user.email.endswith(".service.invalid"):
+        raise problem("invalid", "Addresses under service.invalid are those of service accounts.", pointer="/email")
     if password is not None:
         try:
             validate_password(password, user)
@@ -109,7 +111,8 @@ def add_member(
             tenant_id=ctx.tenant_id, user_id=user_id, team=found, role=role, until=until, user_ref=user_ref, source=source
         )
         validate(membership, "role", "user_ref")
-        save(membership, taken={"identity_membership_once": _held(role)})
+        elsewhere = problem("invalid", "This is a service account of another tenant.", pointer="/email")
+        save(membership, taken={"identity_membership_once": _held(role), "identity_service_at_home": elsewhere})
         membership.user = User.objects.get(pk=user_id)
         record(ctx, "identity.member_added", membership, data=_facts(membership))
         bump(ctx, Topic.TOKENS, ctx.tenant_id)

@@ -81,7 +81,10 @@ def _remove_rows(cursor: CursorWrapper, tenant: Tenant) -> dict[str, int]:
 
 
 def _people(cursor: CursorWrapper, tenant_id: UUID) -> list[UUID]:
-    cursor.execute("SELECT user_id FROM identity_acquaintance WHERE tenant_id = %s", [tenant_id])
+    cursor.execute(
+        "SELECT user_id FROM identity_acquaintance WHERE tenant_id = %s UNION SELECT id FROM identity_user WHERE service_of_id = %s",
+        [tenant_id, tenant_id],
+    )
     return [row[0] for row in cursor.fetchall()]
 
 

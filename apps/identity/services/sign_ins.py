@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.db import connection
+from django.db import connection, transaction
 from django.dispatch import receiver
 from django.http import HttpRequest
 
@@ -34,13 +34,15 @@ def signed_out(sender: type[User], request: HttpRequest, user: User | None, **_:
 
 
 def record_wrong_password(*, email: str, tries: int, last: bool) -> None:
-    """A wrong password for an account that exists, in the chain of `platform`; `last` where the next is not tried any more."""
+    """A wrong password for an account that exists, in the chain of `platform`; `last` where the next is not tried any more. For an
+    unknown address the same is done and taken back, so that the time tells nothing: a log of invented names would serve nobody."""
     user = person_to_sign_in(email)
-    if user is None:
-        return
     ctx = system_context("sign-in", tenant_id=platform_id(), channel="admin")
-    with ctx.transaction():
-        record(ctx, "identity.sign_in_blocked" if last else "identity.sign_in_failed", user, data={"tries": tries})
+    with transaction.atomic():
+        with ctx.transaction():
+            record(ctx, "identity.sign_in_blocked" if last else "identity.sign_in_failed", user or User(), data={"tries": tries})
+        if user is None:
+            transaction.set_rollback(True)
 
 
 def _record(request: HttpRequest, user: User, action: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from apps.audit.services import record
@@ -15,7 +16,7 @@ from apps.core.context import ActionContext, Topic
 from apps.core.errors import problem
 from apps.core.generations import bump
 from apps.identity.domain.roles import ROLE_ACTIONS
-from apps.identity.domain.tokens import expiry, scopes_within
+from apps.identity.domain.tokens import DEFAULT_OVERLAP, end_of_overlap, expiry, same_life, scopes_within
 from apps.identity.models import Agent, AgentStatus, AgentToken, ApiToken, User
 from apps.identity.permissions import can, require
 from apps.identity.selectors import actions_in, roles_of, visible_token
@@ -120,6 +121,92 @@ def revoke_token(*, ctx: ActionContext, token_id: UUID | str, reason: str = "") 
         record(ctx, "identity.token_revoked", token, data={"prefix": token.prefix}, reason=reason)
         bump(ctx, Topic.TOKENS, token.tenant_id)
         return token
+
+
+def rotate_token(*, ctx: ActionContext, token_id: UUID | str, overlap: timedelta = DEFAULT_OVERLAP, reason: str = "") -> Issued:
+    """Replaces a token by a new one of the same holder, name, scopes and length of life. The old one ends after `overlap` (seven days at
+    most, with zero at once). For who may issue it, and for its holder by the token itself or a wider one.
+
+    Raises Problem `not_found`, `permission_denied`, `invalid`, `wrong_state` (replaced, revoked or expired already; a retired agent).
+    """
+    with ctx.transaction():
+        now = timezone.now()
+        token = _lock_with_holder(ctx, token_id)
+        _require_hand_on(ctx, token)
+        ends = end_of_overlap(token.expires_at, overlap, now)
+        if token.successor_id is not None:
+            raise problem("wrong_state", f"This token was replaced already, by {token.successor}.")
+        if token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now):
+            raise problem("wrong_state", "This token has ended; issue a new one.")
+        prefix, secret, hashed = new_secret()
+        successor = type(token)(
+            tenant_id=token.tenant_id,
+            name=token.name,
+            scopes=token.scopes,
+            prefix=prefix,
+            hash=hashed,
+            expires_at=same_life(token.created_at, token.expires_at, now),
+            **{"agent": token.agent} if isinstance(token, AgentToken) else {"user": token.user},
+        )
+        successor.save(force_insert=True)
+        token.successor = successor
+        if overlap:
+            token.expires_at = ends
+        else:
+            token.revoked_at = now
+        token.save(update_fields=["successor", "expires_at", "revoked_at"])
+        record(
+            ctx, "identity.token_rotated", token,
+            data={"prefix": token.prefix, "successor": successor.pk, "successor_prefix": prefix, "ends": ends.isoformat()}, reason=reason,
+        )  # fmt: skip
+        _issued(ctx, successor, {"agent": token.agent_id} if isinstance(token, AgentToken) else {"user": token.user_id})
+        return Issued(successor, secret)
+
+
+def _lock_with_holder(ctx: ActionContext, token_id: UUID | str) -> AgentToken | ApiToken:
+    """The token, locked; its agent before it, as a retirement does. An agent sees its own tokens only. Raises Problem `not_found`,
+    `wrong_state` (retired)."""
+    if ctx.agent_id is not None:
+        try:
+            own = AgentToken.objects.filter(pk=token_id, agent_id=ctx.agent_id, tenant_id=ctx.tenant_id).first()
+        except ValidationError:
+            own = None
+        if own is None:
+            raise problem("not_found", "There is no such token.")
+        _active_agent(own.agent_id)
+        locked: AgentToken = AgentToken.objects.select_for_update(of=("self",)).select_related("agent", "successor").get(pk=own.pk)
+        return locked
+    token = visible_token(ctx, token_id)
+    if isinstance(token, AgentToken):
+        _active_agent(token.agent_id)
+    return visible_token(ctx, token.pk, lock=True)
+
+
+def _active_agent(agent_id: UUID) -> None:
+    agent = Agent.objects.select_for_update().get(pk=agent_id)
+    if agent.status == AgentStatus.RETIRED:
+        raise problem("wrong_state", f"The agent '{agent.slug}' is retired and takes no new token.")
+
+
+def _require_hand_on(ctx: ActionContext, token: AgentToken | ApiToken) -> None:
+    """Raises Problem `permission_denied` where `ctx` would be shown a secret that does more than it may issue."""
+    if ctx.actor.kind == "system":
+        return
+    if isinstance(token, AgentToken):
+        own = token.agent_id == ctx.agent_id
+    else:
+        own = token.user_id == ctx.user_id
+    if not own:
+        team_id = token.agent.team_id if isinstance(token, AgentToken) else None
+        require(ctx, Action.MANAGE_TOKENS, tenant_id=token.tenant_id, team_id=team_id)
+    elif ctx.scopes is not None and "*" not in ctx.scopes and not (token.scopes and ctx.scopes.issuperset(token.scopes)):
+        raise problem("permission_denied", "A token with fewer scopes does not replace a wider one.")
+    if not own and isinstance(token, ApiToken):
+        reach = set(token.scopes) or {action.value for action in actions_in(roles_of(token.user, token.tenant_id))}
+        beyond = sorted(scope for scope in reach if scope == Action.APPROVE or not _may_somewhere(ctx, Action(scope)))
+        if beyond:
+            names = ", ".join(beyond).replace("_", " ")
+            raise problem("permission_denied", f"This token may do what you cannot hand on ({names}); its holder can rotate it.")
 
 
 def _issued(ctx: ActionContext, token: AgentToken | ApiToken, holder: dict[str, UUID]) -> None:
