@@ -86,6 +86,7 @@ GRANTS: dict[str, str] = {
     "identity_team": columns("name"),
     "identity_user": columns("name", "password", "last_login", "is_active", "issuer", "subject"),
     "identity_membership": columns("role", "until", "user_ref") + ", DELETE",
+    "identity_delegation": columns("revoked_at"),
     "identity_oidcprovider": columns("name", "secret_env", "scopes", "groups_claim", "verified_claim", "enabled"),
     "identity_grouprole": "SELECT, INSERT, DELETE",
     "identity_agent": columns("name", "team_id", "domain", "autonomy", "harness_kind", "model_policy", "default_pack", "status"),

@@ -21,8 +21,8 @@ from apps.core.cache import GenerationCache
 from apps.core.context import ActionContext, Actor, RoleGrant, Topic
 from apps.core.errors import Problem, problem
 from apps.core.generations import watcher
-from apps.identity.models import AgentStatus, AgentToken, ApiToken, Membership, TenantStatus
-from apps.identity.selectors import roles_of
+from apps.identity.models import AgentStatus, AgentToken, ApiToken, TenantStatus
+from apps.identity.selectors import role_ends, roles_of
 
 SHAPE = re.compile(r"mc_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -130,7 +130,7 @@ def _look_up(prefix: str) -> Principal:
     api_token = ApiToken.objects.filter(live, user__is_active=True).select_related("tenant", "user").first()
     if api_token is None:
         raise _refused()
-    return _user_principal(api_token, now)
+    return _user_principal(api_token)
 
 
 def _agent_principal(token: AgentToken) -> Principal:
@@ -153,9 +153,8 @@ def _agent_principal(token: AgentToken) -> Principal:
     )
 
 
-def _user_principal(token: ApiToken, now: datetime) -> Principal:
-    ends = Membership.objects.filter(user=token.user, tenant=token.tenant, until__gt=now).values_list("until", flat=True)
-    limits = [end for end in [token.expires_at, *ends] if end is not None]
+def _user_principal(token: ApiToken) -> Principal:
+    limits = [end for end in [token.expires_at, *role_ends(token.user, token.tenant.pk)] if end is not None]
     return Principal(
         token_id=token.pk,
         hash=bytes(token.hash),

@@ -1,6 +1,7 @@
 """What people do with tenants, people, agents and tokens. The one way to change them."""
 
 from apps.identity.services.agents import activate_agent, create_agent, retire_agent, suspend_agent, update_agent
+from apps.identity.services.delegations import delegate, end_delegation
 from apps.identity.services.people import add_member, change_member, create_team, create_user, remove_member, update_team
 from apps.identity.services.tenants import (
     activate_tenant,
@@ -24,7 +25,9 @@ __all__ = [
     "create_team",
     "create_tenant",
     "create_user",
+    "delegate",
     "delete_tenant",
+    "end_delegation",
     "issue_agent_token",
     "issue_api_token",
     "remove_member",
