@@ -117,9 +117,12 @@ GRANTS: dict[str, str] = {
         "binding",
         "blast",
         "evaluated_at",
+        "awaiting_since",
         "closed_at",
+        "expired_because",
     ),
     "promotions_approval": columns("voided_at", "voided_reason"),
+    "promotions_approvalreminder": APPEND,
     "promotions_decision": APPEND,
     # Telemetry
     "telemetry_run": columns(*RUN_COMPLETED),
@@ -136,6 +139,7 @@ FUNCTIONS = (
     "audit_chains()",
     "telemetry_waiting()",
     "promotions_open()",
+    "promotions_waiting()",
     "core_forget_answers(timestamp with time zone)",
     "telemetry_make_partitions(integer)",
 )

@@ -96,6 +96,7 @@ def everything(world: World) -> None:
     reassess_due()
     world.call("manager", "post", f"promotions/{asked['id']}/approve/", {}, 200)
     world.call("manager", "post", f"promotions/{asked['id']}/start/", {}, 200)
+    make.delegation(world.tenant, world.people["manager"])
     IdempotencyRecord.objects.create(tenant_id=world.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
 
 

@@ -72,7 +72,7 @@ def ctx_of(user: User, tenant: Tenant) -> ActionContext:
 
 def lend(tenant: Tenant, lender: User, to: User, role: str = "manager", **more: Any) -> Delegation:
     return services.delegate(
-        ctx=ctx_of(lender, tenant), to=to.email, role=role, **{"until": timezone.now() + timedelta(days=10), "reason": "Holiday.", **more}
+        ctx=ctx_of(lender, tenant), to_user=to.email, role=role, **{"until": timezone.now() + timedelta(days=10), "reason": "Holiday.", **more}
     )
 
 
@@ -105,12 +105,12 @@ def test_no_chains_no_strangers_and_no_power_that_lasts(acme: Tenant) -> None:
     lend(acme, admin, stand_in, "tenant_admin")
     ctx = ctx_of(stand_in, acme)
     soon = timezone.now() + timedelta(days=1)
-    chained = refused("permission_denied", services.delegate, ctx=ctx, to=third.email, role="tenant_admin", until=soon)
+    chained = refused("permission_denied", services.delegate, ctx=ctx, to_user=third.email, role="tenant_admin", until=soon)
     assert "lent on" in chained.detail
-    refused("permission_denied", services.delegate, ctx=ctx, to=third.email, role="manager", until=soon)
+    refused("permission_denied", services.delegate, ctx=ctx, to_user=third.email, role="manager", until=soon)
     for to in (stranger.email, "nobody@example.test", admin.email):
-        refused("invalid", services.delegate, ctx=ctx_of(admin, acme), to=to, role="tenant_admin", until=soon)
-    refused("wrong_state", services.delegate, ctx=ctx_of(admin, acme), to=stand_in.email, role="tenant_admin", until=soon)
+        refused("invalid", services.delegate, ctx=ctx_of(admin, acme), to_user=to, role="tenant_admin", until=soon)
+    refused("wrong_state", services.delegate, ctx=ctx_of(admin, acme), to_user=stand_in.email, role="tenant_admin", until=soon)
     assert can(ctx, Action.FORCE, tenant_id=acme.pk)
     refused("permission_denied", services.add_member, ctx=ctx, email="x@example.test", role="tenant_admin")
     refused("permission_denied", services.issue_api_token, ctx=ctx, email=third.email)
@@ -138,7 +138,7 @@ def test_a_role_may_be_lent_for_one_team_only(acme: Tenant) -> None:
     ctx = ctx_of(stand_in, acme)
     assert can(ctx, Action.APPROVE, tenant_id=acme.pk, team_id=team.pk) and not can(ctx, Action.APPROVE, tenant_id=acme.pk)
     of_team = make.user(acme, "manager", team=team)
-    refused("permission_denied", services.delegate, ctx=ctx_of(of_team, acme), to=stand_in.email, role="manager", until=timezone.now())
+    refused("permission_denied", services.delegate, ctx=ctx_of(of_team, acme), to_user=stand_in.email, role="manager", until=timezone.now())
 
 
 def test_the_database_refuses_what_the_service_would(acme: Tenant) -> None:
@@ -188,14 +188,14 @@ def test_over_the_api(acme: Tenant, client: Client) -> None:
     def call(token: str, method: str, path: str, body: Any = None) -> Any:
         return getattr(client, method)(f"/api/v1/{path}", body, content_type="application/json", headers=make.bearer(token))
 
-    wanted = {"to": people["other"].email, "role": "manager", "until": (timezone.now() + timedelta(days=3)).isoformat(), "reason": "Away."}
+    wanted = {"to_user": people["other"].email, "role": "manager", "until": (timezone.now() + timedelta(days=3)).isoformat(), "reason": "Away."}
     assert call(tokens["other"], "post", "delegations/", wanted).status_code == 403
     made = call(tokens["boss"], "post", "delegations/", wanted)
     assert made.status_code == 201 and made.json()["live"] is True, made.content
     path = f"delegations/{made.json()['id']}/"
-    listed = client.get(f"/api/v1/delegations/?to={people['other'].email}&live=true", headers=make.bearer(tokens["other"])).json()
-    assert [each["from"] for each in listed["results"]] == [people["boss"].email]
-    assert client.get(f"/api/v1/delegations/?from={people['other'].email}", headers=make.bearer(tokens["admin"])).json()["results"] == []
+    listed = client.get(f"/api/v1/delegations/?to_user={people['other'].email}&live=true", headers=make.bearer(tokens["other"])).json()
+    assert [each["from_user"] for each in listed["results"]] == [people["boss"].email]
+    assert client.get(f"/api/v1/delegations/?from_user={people['other'].email}", headers=make.bearer(tokens["admin"])).json()["results"] == []
     assert call(stranger, "post", f"{path}end/", {}).status_code == 404
     assert call(tokens["other"], "post", f"{path}end/", {}).status_code == 403
     assert call(tokens["admin"], "post", f"{path}end/", {"reason": "Back."}).json()["live"] is False

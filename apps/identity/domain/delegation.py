@@ -46,9 +46,9 @@ def check_may_delegate(
     if role not in DELEGABLE:
         raise problem("invalid", f"The role '{name}' is not handed over; what can be: {', '.join(DELEGABLE)}.", pointer="/role")
     if to_user == from_user:
-        raise problem("invalid", "This is you: name somebody else.", pointer="/to")
+        raise problem("invalid", "This is you: name somebody else.", pointer="/to_user")
     if not to_member:
-        raise problem("invalid", "The tenant has no member with this e-mail address; add them first.", pointer="/to")
+        raise problem("invalid", "The tenant has no member with this e-mail address; add them first.", pointer="/to_user")
     if until <= now:
         raise problem("invalid", "The delegation must end in the future.", pointer="/until")
     if until > now + LONGEST:

@@ -21,7 +21,7 @@ from apps.identity.services.rows import validate
 MAX_REASON = 2000
 
 
-def delegate(*, ctx: ActionContext, to: str, role: str, until: datetime, team: str | None = None, reason: str = "") -> Delegation:
+def delegate(*, ctx: ActionContext, to_user: str, role: str, until: datetime, team: str | None = None, reason: str = "") -> Delegation:
     """Lends one of one's own roles to another member of the tenant (an e-mail address) until then: the whole role, or for one team (its
     slug). The delegate may do what the role may, but manage members, tenants or tokens and reveal secrets.
 
@@ -35,7 +35,7 @@ def delegate(*, ctx: ActionContext, to: str, role: str, until: datetime, team: s
         if len(reason) > MAX_REASON:
             raise problem("invalid", f"A reason is at most {MAX_REASON} characters.", pointer="/reason")
         Tenant.objects.select_for_update().get(pk=ctx.tenant_id)
-        named = Membership.objects.filter(tenant_id=ctx.tenant_id, user__email__iexact=to.strip()).select_related("user").first()
+        named = Membership.objects.filter(tenant_id=ctx.tenant_id, user__email__iexact=to_user.strip()).select_related("user").first()
         held = roles_in(ctx.tenant_id, [ctx.user_id, *([named.user_id] if named else [])])
         now = timezone.now()
         check_may_delegate(
@@ -55,7 +55,7 @@ def delegate(*, ctx: ActionContext, to: str, role: str, until: datetime, team: s
             raise problem("permission_denied", f"This token may not hand over the role '{role}': it may not do these itself: {names}.")
         same = Delegation.objects.filter(from_user_id=ctx.user_id, to_user_id=named.user_id, role=role, team=found, tenant_id=ctx.tenant_id)
         if same.filter(revoked_at__isnull=True, until__gt=now).exists():
-            raise problem("wrong_state", "They stand in for you in this role already; end that delegation first.", pointer="/to")
+            raise problem("wrong_state", "They stand in for you in this role already; end that delegation first.", pointer="/to_user")
         made = Delegation(
             tenant_id=ctx.tenant_id, from_user_id=ctx.user_id, to_user=named.user, team=found, role=role, until=until, reason=reason.strip()
         )

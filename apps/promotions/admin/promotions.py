@@ -62,9 +62,9 @@ def allows(act: str) -> Any:
 
 
 def _approvable(ctx: ActionContext, promotion: Promotion) -> bool:
-    if promotion.state != State.AWAITING_APPROVAL:
+    if promotion.state != State.AWAITING_APPROVAL or ctx.user_id is None:
         return False
-    return not (demand_of(promotion).not_author and ctx.user_id in authors_of(promotion))
+    return case_of(promotion).capacity(ctx.user_id, ctx.roles) is not None
 
 
 def _forceable(ctx: ActionContext, promotion: Promotion) -> bool:
