@@ -40,8 +40,10 @@ def roles_in(tenant_id: UUID, user_ids: Iterable[UUID] | None = None) -> dict[UU
         own, lent = own.filter(user__in=wanted), lent.filter(to_user__in=wanted)
     found: dict[UUID, set[RoleGrant]] = {}
     with in_tenant(tenant_id):
-        both = own.order_by().values_list("user_id", "role", "team_id", Value(None, output_field=UUIDField())).union(
-            lent.order_by().values_list("to_user_id", "role", "team_id", "from_user_id"), all=True
+        both = (
+            own.order_by()
+            .values_list("user_id", "role", "team_id", Value(None, output_field=UUIDField()))
+            .union(lent.order_by().values_list("to_user_id", "role", "team_id", "from_user_id"), all=True)
         )
         for user_id, role, team_id, via in both:
             found.setdefault(user_id, set()).add(RoleGrant(role, team_id, via))

@@ -72,7 +72,10 @@ def ctx_of(user: User, tenant: Tenant) -> ActionContext:
 
 def lend(tenant: Tenant, lender: User, to: User, role: str = "manager", **more: Any) -> Delegation:
     return services.delegate(
-        ctx=ctx_of(lender, tenant), to_user=to.email, role=role, **{"until": timezone.now() + timedelta(days=10), "reason": "Holiday.", **more}
+        ctx=ctx_of(lender, tenant),
+        to_user=to.email,
+        role=role,
+        **{"until": timezone.now() + timedelta(days=10), "reason": "Holiday.", **more},
     )
 
 
@@ -188,14 +191,21 @@ def test_over_the_api(acme: Tenant, client: Client) -> None:
     def call(token: str, method: str, path: str, body: Any = None) -> Any:
         return getattr(client, method)(f"/api/v1/{path}", body, content_type="application/json", headers=make.bearer(token))
 
-    wanted = {"to_user": people["other"].email, "role": "manager", "until": (timezone.now() + timedelta(days=3)).isoformat(), "reason": "Away."}
+    wanted = {
+        "to_user": people["other"].email,
+        "role": "manager",
+        "until": (timezone.now() + timedelta(days=3)).isoformat(),
+        "reason": "Away.",
+    }
     assert call(tokens["other"], "post", "delegations/", wanted).status_code == 403
     made = call(tokens["boss"], "post", "delegations/", wanted)
     assert made.status_code == 201 and made.json()["live"] is True, made.content
     path = f"delegations/{made.json()['id']}/"
     listed = client.get(f"/api/v1/delegations/?to_user={people['other'].email}&live=true", headers=make.bearer(tokens["other"])).json()
     assert [each["from_user"] for each in listed["results"]] == [people["boss"].email]
-    assert client.get(f"/api/v1/delegations/?from_user={people['other'].email}", headers=make.bearer(tokens["admin"])).json()["results"] == []
+    assert (
+        client.get(f"/api/v1/delegations/?from_user={people['other'].email}", headers=make.bearer(tokens["admin"])).json()["results"] == []
+    )
     assert call(stranger, "post", f"{path}end/", {}).status_code == 404
     assert call(tokens["other"], "post", f"{path}end/", {}).status_code == 403
     assert call(tokens["admin"], "post", f"{path}end/", {"reason": "Back."}).json()["live"] is False

@@ -16,10 +16,9 @@ from rest_framework.response import Response
 from apps.identity import services
 from apps.identity.api.base import Resource
 from apps.identity.api.serializers import ReasonSerializer
-from apps.identity.domain.delegation import DELEGABLE
 from apps.identity.models import Delegation
 
-ROLES = [(role, role) for role in DELEGABLE]
+ROLES = list(Delegation._meta.get_field("role").choices or ())
 
 
 class DelegationSerializer(serializers.ModelSerializer[Delegation]):

@@ -30,7 +30,15 @@ def covers(held: Iterable[Held], role: str, team_id: UUID | None) -> bool:
 
 
 def check_may_delegate(
-    *, from_user: UUID, to_user: UUID, role: str, team_id: UUID | None, held: Iterable[Held], to_member: bool, until: datetime, now: datetime
+    *,
+    from_user: UUID,
+    to_user: UUID,
+    role: str,
+    team_id: UUID | None,
+    held: Iterable[Held],
+    to_member: bool,
+    until: datetime,
+    now: datetime,
 ) -> None:
     """Whether `from_user`, who holds `held`, may lend the role. `to_member`: the other holds a role in the tenant of their own.
 

@@ -41,30 +41,66 @@ IMMUTABLE = ["id", "tenant_id", "from_user_id", "to_user_id", "team_id", "role",
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('identity', '0003_oidc'),
+        ("identity", "0003_oidc"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Delegation',
+            name="Delegation",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('role', models.CharField(choices=[('author', 'author'), ('operator', 'operator'), ('manager', 'manager'), ('tenant_admin', 'tenant admin')], max_length=20)),
-                ('until', models.DateTimeField(help_text='The delegation ends at this time.')),
-                ('reason', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('from_user', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('team', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.team')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant')),
-                ('to_user', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("author", "author"), ("operator", "operator"), ("manager", "manager"), ("tenant_admin", "tenant admin")],
+                        max_length=20,
+                    ),
+                ),
+                ("until", models.DateTimeField(help_text="The delegation ends at this time.")),
+                ("reason", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "from_user",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL),
+                ),
+                (
+                    "team",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.team"
+                    ),
+                ),
+                ("tenant", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant")),
+                ("to_user", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL)),
             ],
             options={
-                'ordering': ['-created_at'],
-                'indexes': [models.Index(condition=models.Q(('revoked_at__isnull', True)), fields=['tenant', 'to_user'], name='identity_delegation_live')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('role__in', ('author', 'operator', 'manager', 'tenant_admin'))), name='identity_delegation_role'), models.CheckConstraint(condition=models.Q(('from_user', models.F('to_user')), _negated=True), name='identity_delegation_two_people'), models.CheckConstraint(condition=models.Q(('until__gt', models.F('created_at')), ('until__lte', django.db.models.expressions.CombinedExpression(models.F('created_at'), '+', models.Value(datetime.timedelta(days=90))))), name='identity_delegation_length')],
+                "ordering": ["-created_at"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("revoked_at__isnull", True)), fields=["tenant", "to_user"], name="identity_delegation_live"
+                    )
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("role__in", ("author", "operator", "manager", "tenant_admin"))), name="identity_delegation_role"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("from_user", models.F("to_user")), _negated=True), name="identity_delegation_two_people"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("until__gt", models.F("created_at")),
+                            (
+                                "until__lte",
+                                django.db.models.expressions.CombinedExpression(
+                                    models.F("created_at"), "+", models.Value(datetime.timedelta(days=90))
+                                ),
+                            ),
+                        ),
+                        name="identity_delegation_length",
+                    ),
+                ],
             },
         ),
         migrations.RunSQL(LAWFUL, migrations.RunSQL.noop),

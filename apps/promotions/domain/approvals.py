@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -236,7 +236,9 @@ def capacity(
     at = max((approval.at for approval in bound), default=None)
     possible = []
     for each in capacities:
-        approval = Approval(user_id, each.roles, at or datetime.max, current_binding, delegated_from=each.delegated_from)
+        approval = Approval(
+            user_id, each.roles, at or datetime.max.replace(tzinfo=UTC), current_binding, delegated_from=each.delegated_from
+        )
         heard = [a.at for a in bound if not a.people.isdisjoint(approval.people)]
         early = heard and (demand.rule is not Rule.OWNER_TWICE or (now is not None and now < min(heard) + COOLING))
         if not early and _counts(demand, approval, authors, sole_manager_is_author):
@@ -250,9 +252,7 @@ def capacity(
     return possible[0][0] if possible else None
 
 
-def lapse(
-    approval: Approval, *, current_binding: str, still_held: Collection[Capacity], now: datetime, lasts: timedelta
-) -> str | None:
+def lapse(approval: Approval, *, current_binding: str, still_held: Collection[Capacity], now: datetime, lasts: timedelta) -> str | None:
     """Why an approval no longer stands, a sentence; None where it does. `still_held`: the capacities that its giver has now.
 
     It stands for what was shown, for so long, and while its giver could still give it: each approving role by which it was given.

@@ -58,77 +58,79 @@ BEGIN = "UPDATE promotions_promotion SET awaiting_since = now() WHERE state = 'a
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('identity', '0004_delegation'),
-        ('promotions', '0003_policies'),
+        ("identity", "0004_delegation"),
+        ("promotions", "0003_policies"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='ApprovalReminder',
+            name="ApprovalReminder",
             fields=[
-                ('id', models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('first', 'first'), ('last', 'last')], max_length=10)),
-                ('since', models.DateTimeField()),
-                ('recipients', models.JSONField(default=list)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.UUIDField(default=apps.core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("kind", models.CharField(choices=[("first", "first"), ("last", "last")], max_length=10)),
+                ("since", models.DateTimeField()),
+                ("recipients", models.JSONField(default=list)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['created_at'],
+                "ordering": ["created_at"],
             },
         ),
         migrations.CreateModel(
-            name='Awaited',
-            fields=[
-            ],
+            name="Awaited",
+            fields=[],
             options={
-                'verbose_name': 'approval waiting for me',
-                'verbose_name_plural': 'approvals waiting for me',
-                'ordering': ['awaiting_since'],
-                'proxy': True,
-                'indexes': [],
-                'constraints': [],
+                "verbose_name": "approval waiting for me",
+                "verbose_name_plural": "approvals waiting for me",
+                "ordering": ["awaiting_since"],
+                "proxy": True,
+                "indexes": [],
+                "constraints": [],
             },
-            bases=('promotions.promotion',),
+            bases=("promotions.promotion",),
         ),
         migrations.AddField(
-            model_name='approval',
-            name='on_behalf_of',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="approval",
+            name="on_behalf_of",
+            field=models.ForeignKey(
+                blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+            ),
         ),
         migrations.AddField(
-            model_name='promotion',
-            name='awaiting_since',
+            model_name="promotion",
+            name="awaiting_since",
             field=models.DateTimeField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='promotion',
-            name='expired_because',
+            model_name="promotion",
+            name="expired_because",
             field=models.CharField(blank=True, max_length=300),
         ),
         migrations.AddConstraint(
-            model_name='approval',
-            constraint=models.CheckConstraint(condition=models.Q(('user', models.F('on_behalf_of')), _negated=True), name='promotions_approval_two_people'),
+            model_name="approval",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("user", models.F("on_behalf_of")), _negated=True), name="promotions_approval_two_people"
+            ),
         ),
         migrations.AddField(
-            model_name='approvalreminder',
-            name='promotion',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='reminders', to='promotions.promotion'),
+            model_name="approvalreminder",
+            name="promotion",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="reminders", to="promotions.promotion"),
         ),
         migrations.AddField(
-            model_name='approvalreminder',
-            name='tenant',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='identity.tenant'),
+            model_name="approvalreminder",
+            name="tenant",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="identity.tenant"),
         ),
         migrations.AddConstraint(
-            model_name='approvalreminder',
-            constraint=models.UniqueConstraint(fields=('promotion', 'since', 'kind'), name='promotions_approvalreminder_once'),
+            model_name="approvalreminder",
+            constraint=models.UniqueConstraint(fields=("promotion", "since", "kind"), name="promotions_approvalreminder_once"),
         ),
         migrations.AddConstraint(
-            model_name='approvalreminder',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['first', 'last'])), name='promotions_approvalreminder_kind'),
+            model_name="approvalreminder",
+            constraint=models.CheckConstraint(condition=models.Q(("kind__in", ["first", "last"])), name="promotions_approvalreminder_kind"),
         ),
         migrations.RunSQL(LAWFUL, migrations.RunSQL.noop),
         migrations.RunSQL(append_only("promotions_approvalreminder"), migrations.RunSQL.noop),

@@ -71,9 +71,7 @@ def reject_promotion(*, ctx: ActionContext, promotion_id: UUID, comment: str = "
         held = capacities(ctx.roles, promotion.layer)
         answering = [each for each in held if each.roles & {rules.MANAGER, rules.TENANT_ADMIN}]
         capacity = (answering or held)[0]
-        given = rules.Approval(
-            _person(ctx), capacity.roles, timezone.now(), promotion.binding, delegated_from=capacity.delegated_from
-        )
+        given = rules.Approval(_person(ctx), capacity.roles, timezone.now(), promotion.binding, delegated_from=capacity.delegated_from)
         close(ctx, promotion, Event.REJECT, archived_reason="rejected", reason=comment)
         _keep(ctx, promotion, given, approved=False, comment=comment)
         decide(

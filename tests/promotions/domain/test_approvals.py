@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.core.errors import Problem
-from apps.promotions.domain.approvals import Approval, Capacity, Status, binding, capacity, check_may_approve, column, demand, evaluate, lapse
+from apps.promotions.domain.approvals import (
+    Approval,
+    Capacity,
+    Status,
+    binding,
+    capacity,
+    check_may_approve,
+    column,
+    demand,
+    evaluate,
+    lapse,
+)
 from apps.promotions.domain.expiry import Limits, Reminder, is_over, reminder_due
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
