@@ -180,6 +180,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "TenantTierEnum": "apps.identity.models.Tier",
         "TenantStatusEnum": "apps.identity.models.TenantStatus",
+        "RoleEnum": "apps.identity.api.serializers.ROLES",
         "DelegableRoleEnum": "apps.identity.api.delegations.ROLES",
         "AgentStatusEnum": "apps.identity.models.AgentStatus",
         "VersionStatusEnum": "apps.packs.models.VersionStatus",

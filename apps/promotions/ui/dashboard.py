@@ -107,8 +107,8 @@ def _decisions(ctx: ActionContext) -> dict[str, Any]:
 def _tiles(request: HttpRequest, ctx: ActionContext) -> list[dict[str, Any]]:
     now = timezone.now()
     runs = Run.objects.restrict(ctx).filter(created_at__gte=now - DAY)[: MOST + 1].count()
-    waiting = UnscoredBatch.objects.restrict(ctx).aggregate(since=Min("created_at"))["since"]
-    lag = int((now - waiting).total_seconds()) if waiting else 0
+    unscored = UnscoredBatch.objects.restrict(ctx).aggregate(since=Min("created_at"))["since"]
+    lag = int((now - unscored).total_seconds()) if unscored else 0
     mine = {"figure": len(waiting(request)), "label": "approvals waiting for you", "url": cells.list_url(Awaited)}
     return [
         *([mine] if may_answer(request) else []),
