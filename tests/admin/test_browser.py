@@ -207,6 +207,9 @@ def pages(acme: Office) -> dict[str, str]:
     """The main pages by name."""
     fill(acme, 2)
     judged(acme)
+    bold = acme.request(acme.draft("You say hello, boldly."), aim="non_inferior")
+    acme.answer()
+    bold = evaluate_promotion(ctx=make.system(acme.tenant.pk), promotion_id=bold.pk)
     objects: dict[str, Any] = {
         "pack": Pack.objects.get(slug="desk"),
         "layer": Layer.objects.get(pk=acme.live.layer_id),
@@ -231,7 +234,7 @@ def pages(acme: Office) -> dict[str, str]:
         found[f"list-{model._meta.model_name}"] = list_url(model)
     found["list-audit"] = "/admin/audit/event/"
     found["list-inbox"] = list_url(Awaited)
-    found["inbox-answer"] = f"{list_url(Awaited)}answer/?act=approve&ids={Promotion.objects.get(state=State.AWAITING_APPROVAL).pk}"
+    found["inbox-answer"] = f"{list_url(Awaited)}answer/?act=approve&ids={bold.pk}"
     found["list-delegations"] = list_url(Delegation)
     found["delegation"] = url(Delegation.objects.earliest("id"))
     found["hand-over"] = list_url(Delegation) + "act/hand-over/"

@@ -46,9 +46,8 @@ class HandOverForm(ActForm):
     reason = forms.CharField(max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 3}), help_text="Holiday, say.")
 
     def prepare(self) -> None:
-        others = User.objects.filter(pk__in=Membership.objects.restrict(self.ctx).values("user_id"), is_active=True).exclude(
-            pk=self.ctx.user_id
-        )
+        members = Membership.objects.restrict(self.ctx).exclude(user_id=self.ctx.user_id).values("user_id")
+        others = User.objects.filter(pk__in=members, is_active=True)
         roles = [(role, role.replace("_", " ")) for role in own_roles(self.ctx)]
         choices = {
             "to_user": [("", "choose a person"), *((user.email, f"{user} ({user.email})" if user.name else user.email) for user in others)],

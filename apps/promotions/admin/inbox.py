@@ -44,7 +44,10 @@ def _page(row: Promotion, anchor: str = "") -> str:
 
 
 def _lines(*parts: object) -> SafeString:
-    return format_html_join("", '<span class="mc-line-of">{}</span>', ((part,) for part in parts if part))
+    """One under the other, in one block: on a phone the cells of a row are laid out side by side with their labels."""
+    return format_html(
+        '<div class="mc-lines">{}</div>', format_html_join("", "<div>{}</div>", ((part,) for part in parts if part not in (None, "")))
+    )
 
 
 def _select(row: Promotion) -> SafeString:
@@ -53,17 +56,20 @@ def _select(row: Promotion) -> SafeString:
     )
 
 
-def _what(row: Promotion) -> SafeString:
+def _what(row: Promotion, lender: User | None) -> SafeString:
     subject = cells.link(_page(row), str(row.challenger or "retirement").capitalize())
-    asked = f"by {row.requested_by}" if row.requested_by else ""
-    return _lines(subject, format_html('<span class="mc-origin">{} {}</span>', row.layer.scope, asked))
+    behalf = _small(f"on behalf of {lender}") if lender else ""
+    return _lines(subject, _small(row.layer), _small(f"by {row.requested_by}" if row.requested_by else ""), behalf)
+
+
+def _small(text: object) -> SafeString | str:
+    return format_html('<span class="mc-origin">{}</span>', text) if text else ""
 
 
 def risk_of(row: Promotion) -> SafeString:
-    reasons = format_html_join("", '<span class="mc-origin">{}</span>', ((reason["sentence"],) for reason in row.risk_reasons[:3]))
     more = len(row.risk_reasons) - 3
-    rest = format_html('<span class="mc-origin">and {} more</span>', more) if more > 0 else ""
-    return format_html("{}{}{}", cells.badge(row.risk_level), reasons, rest)
+    reasons = [_small(reason["sentence"]) for reason in row.risk_reasons[:3]]
+    return _lines(cells.badge(row.risk_level), *reasons, _small(f"and {more} more") if more > 0 else "")
 
 
 def evidence_of(row: Promotion) -> SafeString:
@@ -74,16 +80,16 @@ def evidence_of(row: Promotion) -> SafeString:
     quality, cost, latency = (found.get(name, {}) for name in ("quality", "cost_regression", "latency_regression"))
     figures = [
         f"{quality['n']:,} cases" if quality.get("n") else "no cases",
-        f"{quality['observed']:+g} points" if quality.get("observed") is not None else "",
-        f"cost {cost['observed']:+g} %" if cost.get("observed") is not None else "",
-        f"latency {latency['observed']:+g} %" if latency.get("observed") is not None else "",
+        f"{quality['observed']:+.1f} points" if quality.get("observed") is not None else "",
+        f"cost {cost['observed']:+.1f} %" if cost.get("observed") is not None else "",
+        f"latency {latency['observed']:+.1f} %" if latency.get("observed") is not None else "",
     ]
     outcome = cells.badge(row.verdict.get("evidence_outcome", "inconclusive"))
     forced = cells.badge("forced") if row.forced else ""
     return _lines(
         format_html("{} {}", outcome, forced),
-        format_html('<span class="mc-origin">{}</span>', passed),
-        format_html('<span class="mc-origin">{}</span>', ", ".join(figure for figure in figures if figure)),
+        _small(passed),
+        _small(", ".join(figure for figure in figures if figure)),
     )
 
 
@@ -92,7 +98,7 @@ def reach_of(row: Promotion) -> SafeString:
     counts = [f"{blast.get(f'{what}s', 0):,} {what}{'' if blast.get(f'{what}s', 0) == 1 else 's'}" for what in ("agent", "layer", "tenant")]
     broken = len(blast.get("invalid", ()))
     worse = cells.badge(f"{broken} turn invalid" if broken != 1 else "1 turns invalid", "warn") if broken else ""
-    return _lines(format_html('<span class="mc-origin">{}</span>', ", ".join(counts)), worse)
+    return _lines(_small(", ".join(counts)), worse)
 
 
 def age_of(row: Promotion) -> SafeString:
@@ -100,7 +106,7 @@ def age_of(row: Promotion) -> SafeString:
     since = f"for {_length((now - row.awaiting_since).total_seconds())}" if row.awaiting_since else ""
     left = (until - now).total_seconds() if until else 0.0
     tone = "bad" if left < 86_400 else "warn" if left < 2 * 86_400 else "plain"
-    return _lines(since, cells.badge(f"{_length(left)} left", tone), cells.moment(until))
+    return _lines(since, cells.badge(f"{_length(left)} left", tone), _small(cells.moment(until)))
 
 
 def _length(seconds: float) -> str:
@@ -186,9 +192,7 @@ class AwaitedAdmin(GovernedAdmin):
         lenders = User.objects.in_bulk({each.delegated_from for each in capacities.values() if each.delegated_from})
 
         def what(row: Promotion) -> SafeString:
-            lender = lenders.get(capacities[row.pk].delegated_from) if row.pk in capacities else None  # type: ignore[arg-type]
-            behalf = format_html('<span class="mc-origin">on behalf of {}</span>', lender) if lender else ""
-            return format_html("{}{}", _what(row), behalf)
+            return _what(row, lenders.get(capacities[row.pk].delegated_from) if row.pk in capacities else None)
 
         return (
             Column("Select", _select),
@@ -253,7 +257,7 @@ class AwaitedAdmin(GovernedAdmin):
                 "kept": str(row.pk) in kept,
                 "read": str(row.pk) in read,
                 "does": _does(row, act, request),
-                "lender": lenders.get(capacities[row.pk].delegated_from) if row.pk in capacities else None,  # type: ignore[arg-type]
+                "lender": lenders.get(capacities[row.pk].delegated_from) if row.pk in capacities else None,
             }
             for row in rows
         ]

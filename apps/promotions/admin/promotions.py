@@ -31,7 +31,7 @@ from apps.core.http import context_of
 from apps.identity.models import User
 from apps.identity.permissions import can
 from apps.promotions.admin import panels as shown
-from apps.promotions.deciders import case_of, expiry_of
+from apps.promotions.deciders import capacities, case_of, expiry_of
 from apps.promotions.domain.transitions import possible
 from apps.promotions.models import Decision, Promotion, State
 from apps.promotions.selectors import demand_of
@@ -50,8 +50,21 @@ class ApproveForm(ActForm):
     # What the page showed: when it has changed since, the approval is refused as stale.
     binding = forms.CharField(widget=forms.HiddenInput)
 
+    on_behalf_of = forms.ChoiceField(label="In whose name", required=False)
+
     def prepare(self) -> None:
         self.fields["binding"].initial = self.obj.binding
+        grants = [each.delegated_from for each in capacities(self.ctx.roles, self.obj.layer) if each.delegated_from is not None]
+        if not grants:
+            del self.fields["on_behalf_of"]
+            return
+        lenders = User.objects.filter(pk__in=grants)
+        named = [
+            ("", "in whichever brings it on"),
+            (self.ctx.actor.label, "my own"),
+            *((each.email, f"on behalf of {each}") for each in lenders),
+        ]
+        self.fields["on_behalf_of"].choices = named  # type: ignore[attr-defined]
 
 
 class RejectForm(ActForm):
@@ -84,7 +97,13 @@ def _evaluate(call: Call) -> Done:
 
 
 def _approve(call: Call) -> Done:
-    found = approve_promotion(ctx=call.ctx, promotion_id=call.obj.pk, comment=call.data["comment"], binding=call.data["binding"] or None)
+    found = approve_promotion(
+        ctx=call.ctx,
+        promotion_id=call.obj.pk,
+        comment=call.data["comment"],
+        binding=call.data["binding"] or None,
+        on_behalf_of=call.data.get("on_behalf_of"),
+    )
     return Done("Approved; it is ready to start." if found.state == State.READY else "Approved; more is demanded.")
 
 

@@ -156,7 +156,7 @@ class CommentSerializer(serializers.Serializer[Any]):
 
 class ApproveSerializer(CommentSerializer):
     on_behalf_of = serializers.EmailField(
-        required=False, help_text="Somebody who delegated their role to you; without it, your own right goes before a delegated one."
+        required=False, help_text="Who delegated their role to you, or yourself; without it, the right that brings the promotion on."
     )
 
 

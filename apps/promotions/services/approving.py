@@ -31,7 +31,7 @@ def approve_promotion(
 ) -> Promotion:
     """Approves what the person was shown: the promotion's binding as it was last assessed, or the one they name.
 
-    `on_behalf_of`: the e-mail address of somebody who delegated their role; without it one speaks in one's own right where that brings the
+    `on_behalf_of`: the e-mail address of somebody who delegated their role, or one's own; without it one speaks in one's own right where that brings the
     promotion on, else by the delegation that does. Raises Problem `not_found`, `permission_denied`, `own_promotion`, `approval_stale`,
     `already_decided`, `wrong_state`.
     """
@@ -91,7 +91,8 @@ def _capacity(ctx: ActionContext, case: Case, on_behalf_of: str | None) -> rules
     held = capacities(ctx.roles, case.promotion.layer)
     if on_behalf_of:
         lender = User.objects.filter(email=on_behalf_of.strip().lower()).first()
-        chosen = next((each for each in held if lender and each.delegated_from == lender.pk), None)
+        via = lender.pk if lender and lender.pk != ctx.user_id else None
+        chosen = next((each for each in held if lender and each.delegated_from == via), None)
         if chosen is None:
             raise problem("permission_denied", "This person has not handed a role over to you here.", pointer="/on_behalf_of")
         return chosen

@@ -62,14 +62,15 @@ def _reminder(promotion: Promotion) -> Reminder | None:
 def _remind(ctx: ActionContext, promotion: Promotion) -> bool:
     """The row comes with the event, in one transaction: no restart repeats it, and none loses it."""
     kind = _reminder(promotion)
-    if kind is None:
+    since = promotion.awaiting_since
+    if kind is None or since is None:
         return False
     people = sorted(deciders(promotion))
     made = ApprovalReminder.objects.create(
         tenant_id=promotion.tenant_id,
         promotion=promotion,
         kind=kind.value,
-        since=promotion.awaiting_since,
+        since=since,
         recipients=[str(person) for person in people],
     )
     record(ctx, "promotion.reminded", promotion, data={"kind": made.kind, "people": len(people)})
