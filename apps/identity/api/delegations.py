@@ -15,6 +15,7 @@ from rest_framework.response import Response
 
 from apps.identity import services
 from apps.identity.api.base import Resource
+from apps.identity.api.serializers import ROLES as MEMBER_ROLES
 from apps.identity.api.serializers import ReasonSerializer
 from apps.identity.models import Delegation
 
@@ -37,7 +38,7 @@ class DelegationSerializer(serializers.ModelSerializer[Delegation]):
 
 class DelegationCreate(serializers.Serializer[Any]):
     to_user = serializers.EmailField(help_text="A member of the tenant.")
-    role = serializers.ChoiceField(ROLES, help_text="One of your own roles.")
+    role = serializers.ChoiceField(MEMBER_ROLES, help_text="One of your own roles; those that only look are not lent.")
     team = serializers.CharField(max_length=63, required=False, allow_null=True, help_text="A team's slug; else the role as a whole.")
     until = serializers.DateTimeField(help_text="At most 90 days from now.")
     reason = serializers.CharField(max_length=2000, required=False, allow_blank=True, default="")

@@ -42,8 +42,8 @@ def check_may_delegate(
 ) -> None:
     """Whether `from_user`, who holds `held`, may lend the role. `to_member`: the other holds a role in the tenant of their own.
 
-    Raises Problem `permission_denied` for a role that one lacks or holds only by delegation, `invalid` for oneself, somebody outside the
-    tenant, a role that is not lent, or an end that is past or more than 90 days away.
+    Raises Problem `permission_denied` for a role that one lacks or holds only by delegation, or that is not lent, `invalid` for oneself,
+    somebody outside the tenant, or an end that is past or more than 90 days away.
     """
     held = list(held)
     name = role.replace("_", " ")
@@ -52,7 +52,7 @@ def check_may_delegate(
         why = "you hold it by delegation, and what is lent is not lent on" if lent else "you do not hold it yourself there"
         raise problem("permission_denied", f"You cannot hand over the role '{name}': {why}.", pointer="/role")
     if role not in DELEGABLE:
-        raise problem("invalid", f"The role '{name}' is not handed over; what can be: {', '.join(DELEGABLE)}.", pointer="/role")
+        raise problem("permission_denied", f"The role '{name}' is not handed over; what can be: {', '.join(DELEGABLE)}.", pointer="/role")
     if to_user == from_user:
         raise problem("invalid", "This is you: name somebody else.", pointer="/to_user")
     if not to_member:

@@ -31,9 +31,9 @@ def approve_promotion(
 ) -> Promotion:
     """Approves what the person was shown: the promotion's binding as it was last assessed, or the one they name.
 
-    `on_behalf_of`: the e-mail address of somebody who delegated their role, or one's own; without it one speaks in one's own right where that brings the
-    promotion on, else by the delegation that does. Raises Problem `not_found`, `permission_denied`, `own_promotion`, `approval_stale`,
-    `already_decided`, `wrong_state`.
+    `on_behalf_of`: the e-mail address of somebody who delegated their role, or one's own; without it one speaks by the right that brings
+    the promotion on, one's own before a delegated one that would do no more. Raises Problem `not_found`, `permission_denied`,
+    `own_promotion`, `approval_stale`, `already_decided`, `wrong_state`.
     """
     with ctx.transaction():
         promotion = _answerable(ctx, promotion_id, comment)
