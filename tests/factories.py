@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import count
 from typing import Any
 from uuid import UUID
 
+from django.utils import timezone
+
 from apps.core.context import ActionContext, Actor, RoleGrant, system_context
 from apps.evals.models import EvalSet
 from apps.evals.services.cases import add_cases, create_eval_set
-from apps.identity.models import Agent, AgentToken, ApiToken, Membership, OidcProvider, Organisation, Team, Tenant, User
+from apps.identity.models import Agent, AgentToken, ApiToken, Delegation, Membership, OidcProvider, Organisation, Team, Tenant, User
 from apps.identity.services.oidc import add_provider, map_group
 from apps.identity.tokens import new_secret
 from apps.packs.models import Pack, PackVersion, Subscription
@@ -36,6 +39,13 @@ def user(tenant: Tenant | None = None, *roles: str, email: str = "", team: Team 
         assert tenant is not None
         Membership.objects.create(tenant=tenant, user=person, role=role, team=team)
     return person
+
+
+def delegation(tenant: Tenant, lender: User, *, role: str = "manager", team: Team | None = None) -> Delegation:
+    """What the lender holds, lent to a new viewer for a week."""
+    return Delegation.objects.create(
+        tenant=tenant, from_user=lender, to_user=user(tenant, "viewer"), role=role, team=team, until=timezone.now() + timedelta(days=7)
+    )
 
 
 def provider(tenant: Tenant, slug: str, issuer: str = "https://id.example.test", *, groups: dict[str, str] | None = None) -> OidcProvider:
@@ -70,6 +80,11 @@ def context(tenant_id: UUID, *roles: str, user: User | None = None, team: Team |
     person = user or User.objects.create_user(f"person-{next(_numbers)}@example.test")
     grants = frozenset(RoleGrant(role, team.pk if team else None) for role in roles)
     return ActionContext(actor=Actor("user", person.pk, person.email), tenant_id=tenant_id, channel="api", roles=grants)
+
+
+def member(tenant: Tenant, *roles: str, team: Team | None = None) -> ActionContext:
+    """A new person's context, who holds these roles by membership: what they approve stands."""
+    return context(tenant.pk, *roles, user=user(tenant, *roles, team=team), team=team)
 
 
 def system(tenant_id: UUID) -> ActionContext:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -217,6 +217,7 @@ def one_of_everything(client: Client) -> World:
         "webhooks": webhook.pk,
         "notices": notice.pk,
         "decisions": Decision.objects.get(layer=live.layer).pk,
+        "delegations": make.delegation(acme, make.user(acme, "manager")).pk,
         "eval-results": EvalResult.objects.get().pk,
         "eval-runs": leased.run.pk,
         "eval-sets": cases.pk,
@@ -263,6 +264,8 @@ def one_of_everything(client: Client) -> World:
         "events": ["promotions.decided"],
         "enabled": True,
         "binding": promotion.binding,
+        "to_user": author.email,
+        "until": (datetime.now(UTC) + timedelta(days=30)).isoformat(),
     }
     schema = SchemaGenerator().get_schema(request=None, public=True)
     return World(acme, client, {name: str(value) for name, value in names.items()}, values, tokens, schema)

@@ -22,6 +22,7 @@ from apps.identity.models import AgentToken, ApiToken, Membership, OidcProvider,
 from apps.notices.models import Delivery
 from apps.notices.services import choose_emails, create_webhook
 from apps.notices.services.notifying import spread_waiting
+from apps.promotions.models import ApprovalReminder, Promotion
 from apps.promotions.tasks import reassess_due
 from apps.telemetry.models import Producer
 from mission_control.grants import FUNCTIONS, LAWS
@@ -96,8 +97,11 @@ def everything(world: World) -> None:
     harness.send(sending.run())
     harness.send_events(sending.event())
     reassess_due()
+    waiting = Promotion.objects.get(pk=asked["id"])
+    ApprovalReminder.objects.create(tenant=world.tenant, promotion=waiting, kind="first", since=waiting.awaiting_since)
     world.call("manager", "post", f"promotions/{asked['id']}/approve/", {}, 200)
     world.call("manager", "post", f"promotions/{asked['id']}/start/", {}, 200)
+    make.delegation(world.tenant, world.people["manager"])
     IdempotencyRecord.objects.create(tenant_id=world.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
     make.subscription(world.tenant, make.own_pack(make.platform()))
     world.call("agent", "get", "resolve?pack=desk", None, 200)
@@ -238,7 +242,10 @@ def test_functions_across_tenants_are_listed_pinned_and_for_the_application_only
 
 
 def test_functions_across_tenants_answer_for_all(world: World, client: Client) -> None:
-    asked = world.request(world.draft()["id"])
+    awaited = world.request(world.draft()["id"])
+    world.answer(better(world.live))
+    reassess_due()
+    asked = world.request(world.draft("You say hello, twice.")["id"])
     sending.harness(world.tenant).send(sending.run())
     other = sending.harness()
     other.send(sending.run())
@@ -257,7 +264,10 @@ def test_functions_across_tenants_answer_for_all(world: World, client: Client) -
         ) == [(0,)]
         assert rows("SELECT notices_forget(%s)", [timezone.now() + timedelta(hours=1)]) == [(0,)]
         assert {tenant for (tenant,) in rows("SELECT tenant_id FROM telemetry_waiting()")} == {world.tenant.pk, other.tenant.pk}
-        assert rows("SELECT id::text, tenant_id, due FROM promotions_open()") == [(asked["id"], world.tenant.pk, False)]
+        assert rows("SELECT id::text, tenant_id, due FROM promotions_open() ORDER BY id") == [
+            (each["id"], world.tenant.pk, False) for each in (awaited, asked)
+        ]
+        assert rows("SELECT id::text, tenant_id FROM promotions_waiting()") == [(awaited["id"], world.tenant.pk)]
         assert world.tenant.pk in {tenant for (tenant,) in rows("SELECT tenant_id FROM audit_chains()")}
         # However soon it is asked for, an answer of the last hour stays.
         assert rows("SELECT core_forget_answers(%s)", [timezone.now() + timedelta(hours=1)]) == [(1,)]

@@ -54,10 +54,11 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RoleGrant:
-    """A role in the context's tenant, for the whole tenant (team None) or for one team's objects."""
+    """A role in the context's tenant, for the whole tenant (team None) or for one team's objects; `via`: the person who delegated it."""
 
     role: str
     team_id: UUID | None = None
+    via: UUID | None = None
 
 
 BeforeCommit = Callable[["ActionContext"], None]

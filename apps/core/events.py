@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -31,12 +32,12 @@ def subscribe(event: str) -> Callable[[Subscriber], Subscriber]:
     return register
 
 
-def publish(ctx: ActionContext, event: str, **ids: UUID) -> None:
+def publish(ctx: ActionContext, event: str, **facts: Any) -> None:
     """Calls the subscribers now, in the order in which they registered. Raises RuntimeError outside a transaction."""
     if not connection.in_atomic_block:
         raise RuntimeError(f"{event} was published outside ctx.transaction()")
     for subscriber in _subscribers.get(event, ()):
-        subscriber(ctx, **ids)
+        subscriber(ctx, **facts)
 
 
 def publish_on_commit(ctx: ActionContext, event: str, **ids: UUID) -> None:

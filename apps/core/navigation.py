@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.admin import site
@@ -18,6 +19,20 @@ from apps.core.http import context_of
 
 def _link(title: str, icon: str, model: str) -> dict[str, Any]:
     return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist"), "permission": may_view}
+
+
+_counts: dict[str, Callable[[HttpRequest], int]] = {}
+
+
+def count_at(model: str, count: Callable[[HttpRequest], int]) -> None:
+    """Has the link to this model's list say how many of its rows need the person; none says nothing."""
+    _counts[model] = count
+
+
+def may_answer(request: HttpRequest) -> bool:
+    """Whether there may ever be something in the person's inbox."""
+    page = next((found for model, found in site._registry.items() if model._meta.label == "promotions.Awaited"), None)
+    return bool(page and page.has_module_permission(request))
 
 
 def may_view(request: HttpRequest) -> bool:
@@ -59,6 +74,7 @@ def script(request: HttpRequest) -> str:
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    waiting = _counts["promotions_awaited"](request) if "promotions_awaited" in _counts and may_answer(request) else 0
     return [
         {"items": [{"title": "Now", "icon": "today", "link": reverse_lazy("admin:index")}]},
         {
@@ -76,6 +92,11 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "title": "Decisions",
             "separator": True,
             "items": [
+                {
+                    **_link("Waiting for me", "inbox", "promotions_awaited"),
+                    "permission": may_answer,
+                    **({"badge": str(waiting), "badge_variant": "primary"} if waiting else {}),
+                },
                 _link("Promotions", "rocket_launch", "promotions_promotion"),
                 _link("Approvals", "how_to_reg", "promotions_approval"),
                 _link("Decisions", "gavel", "promotions_decision"),
@@ -119,6 +140,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Teams", "groups", "identity_team"),
                 _link("Members", "badge", "identity_membership"),
                 _link("People", "person", "identity_user"),
+                _link("Delegations", "swap_horiz", "identity_delegation"),
                 _link("Sign-in providers", "passkey", "identity_oidcprovider"),
                 _link("Group roles", "group_work", "identity_grouprole"),
                 _link("Agent tokens", "key", "identity_agenttoken"),

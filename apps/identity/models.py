@@ -13,6 +13,7 @@ from apps.core.history import History
 from apps.core.ids import new_id
 from apps.core.models import TenantOwned
 from apps.core.querysets import RestrictedManager
+from apps.identity.domain.delegation import DELEGABLE, LONGEST
 from apps.identity.domain.roles import MEMBER_ROLES
 
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
@@ -266,6 +267,36 @@ class Acquaintance(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.user_id} in {self.tenant_id}"
+
+
+class Delegation(TenantOwned):
+    """One of a person's roles lent to another until a day; it holds while the lender holds the role themselves."""
+
+    from_user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    to_user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    role = models.CharField(max_length=20, choices=[(role, role.replace("_", " ")) for role in DELEGABLE])
+    until = models.DateTimeField(help_text="The delegation ends at this time.")
+    reason = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    TEAM_PATH = "team_id"
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(condition=Q(role__in=DELEGABLE), name="identity_delegation_role"),
+            models.CheckConstraint(condition=~Q(from_user=models.F("to_user")), name="identity_delegation_two_people"),
+            models.CheckConstraint(
+                condition=Q(until__gt=models.F("created_at")) & Q(until__lte=models.F("created_at") + LONGEST),
+                name="identity_delegation_length",
+            ),
+        ]
+        indexes = [models.Index(fields=["tenant", "to_user"], condition=Q(revoked_at__isnull=True), name="identity_delegation_live")]
+
+    def __str__(self) -> str:
+        return f"{self.role.replace('_', ' ')} of {self.from_user} for {self.to_user}"
 
 
 class AgentStatus(models.TextChoices):

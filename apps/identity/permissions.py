@@ -25,7 +25,9 @@ def can(ctx: ActionContext, action: Action, *, tenant_id: UUID, team_id: UUID | 
             return tenant_id == platform_id() and any(allows(grant.role, Action.VIEW) for grant in ctx.roles)
         return action is Action.MANAGE_TENANT and manages_platform(ctx)
     return any(
-        allows(grant.role, action) and (grant.team_id is None or grant.team_id == team_id or action is Action.VIEW) for grant in ctx.roles
+        allows(grant.role, action, delegated=grant.via is not None)
+        and (grant.team_id is None or grant.team_id == team_id or action is Action.VIEW)
+        for grant in ctx.roles
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, QuerySet, UUIDField, Value
 from django.utils import timezone
 
 from apps.core.access import Action
@@ -16,8 +16,8 @@ from apps.core.context import ActionContext, RoleGrant, in_tenant
 from apps.core.errors import problem
 from apps.identity.domain.platform import PLATFORM_ID as PLATFORM_ID
 from apps.identity.domain.platform import platform_id as platform_id
-from apps.identity.domain.roles import ROLE_ACTIONS
-from apps.identity.models import AgentToken, ApiToken, Membership, OidcProvider, Team, Tenant, TenantStatus, User
+from apps.identity.domain.roles import actions_of
+from apps.identity.models import AgentToken, ApiToken, Delegation, Membership, OidcProvider, Team, Tenant, TenantStatus, User
 
 
 def roles_of(user: User, tenant_id: UUID) -> frozenset[RoleGrant]:
@@ -25,10 +25,50 @@ def roles_of(user: User, tenant_id: UUID) -> frozenset[RoleGrant]:
     transaction of that tenant."""
     if not user.is_active:
         return frozenset()
-    rows = Membership.objects.filter(user=user, tenant_id=tenant_id, tenant__status=TenantStatus.ACTIVE).filter(
-        Q(until__isnull=True) | Q(until__gt=timezone.now())
+    return roles_in(tenant_id, [user.pk]).get(user.pk, frozenset())
+
+
+def roles_in(tenant_id: UUID, user_ids: Iterable[UUID] | None = None) -> dict[UUID, frozenset[RoleGrant]]:
+    """Who holds which roles in a tenant now, by membership or by delegation; of all its people, or of these. The one place that loads
+    roles: who is inactive, or whose membership has ended, holds none and lends none."""
+    now = timezone.now()
+    own = _live_memberships(tenant_id, now)
+    lent = Delegation.objects.filter(tenant_id=tenant_id, revoked_at__isnull=True, until__gt=now).filter(
+        Exists(own.filter(user=OuterRef("to_user"))),
+        Exists(own.filter(user=OuterRef("from_user"), role=OuterRef("role")).filter(Q(team=None) | Q(team=OuterRef("team")))),
     )
-    return frozenset(RoleGrant(role, team_id) for role, team_id in rows.values_list("role", "team_id"))
+    if user_ids is not None:
+        wanted = list(user_ids)
+        own, lent = own.filter(user__in=wanted), lent.filter(to_user__in=wanted)
+    found: dict[UUID, set[RoleGrant]] = {}
+    with in_tenant(tenant_id):
+        both = (
+            own.order_by()
+            .values_list("user_id", "role", "team_id", Value(None, output_field=UUIDField()))
+            .union(lent.order_by().values_list("to_user_id", "role", "team_id", "from_user_id"), all=True)
+        )
+        for user_id, role, team_id, via in both:
+            found.setdefault(user_id, set()).add(RoleGrant(role, team_id, via))
+    return {user_id: frozenset(grants) for user_id, grants in found.items()}
+
+
+def _live_memberships(tenant_id: UUID, now: datetime) -> QuerySet[Membership]:
+    rows: QuerySet[Membership] = Membership.objects.filter(
+        Q(until__isnull=True) | Q(until__gt=now), tenant_id=tenant_id, tenant__status=TenantStatus.ACTIVE, user__is_active=True
+    )
+    return rows
+
+
+def role_ends(user: User, tenant_id: UUID) -> list[datetime]:
+    """When something that `roles_of` answers now ends by itself: the person's memberships, what was delegated to them, and the
+    memberships that it rests on."""
+    now = timezone.now()
+    with in_tenant(tenant_id):
+        lent = Delegation.objects.filter(tenant_id=tenant_id, to_user=user, revoked_at__isnull=True, until__gt=now)
+        lenders = list(lent.values_list("until", "from_user_id"))
+        people = [user.pk, *(lender for _, lender in lenders)]
+        ends = Membership.objects.filter(user__in=people, tenant_id=tenant_id, until__gt=now).values_list("until", flat=True)
+        return [*(until for until, _ in lenders), *ends]
 
 
 def tenants_of(user: User) -> list[Tenant]:
@@ -94,7 +134,7 @@ def team_by_slug(ctx: ActionContext, slug: str | None) -> Team | None:
 
 def actions_in(roles: Iterable[RoleGrant]) -> frozenset[Action]:
     """Every action that these roles allow, tenant-wide or for a team."""
-    return frozenset(action for grant in roles for action in ROLE_ACTIONS.get(grant.role, frozenset()))
+    return frozenset(action for grant in roles for action in actions_of(grant.role, delegated=grant.via is not None))
 
 
 def live_tokens(now: datetime) -> Q:

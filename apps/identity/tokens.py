@@ -14,16 +14,15 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.utils import timezone
 
 from apps.core import limits
 from apps.core.access import Action
 from apps.core.cache import GenerationCache
-from apps.core.context import ActionContext, Actor, RoleGrant, Topic, in_tenant
+from apps.core.context import ActionContext, Actor, RoleGrant, Topic
 from apps.core.errors import Problem, problem
 from apps.core.generations import watcher
-from apps.identity.models import Membership, User
-from apps.identity.selectors import roles_of
+from apps.identity.models import User
+from apps.identity.selectors import role_ends, roles_of
 
 SHAPE = re.compile(r"mc_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -170,10 +169,9 @@ def _agent_principal(token: TokenRow) -> Principal:
 
 
 def _user_principal(token: TokenRow) -> Principal:
-    with in_tenant(token.tenant_id):
-        ends = Membership.objects.filter(user_id=token.holder_id, until__gt=timezone.now()).values_list("until", flat=True)
-        limits = [end for end in [token.expires_at, *ends] if end is not None]
-        roles = roles_of(User(pk=token.holder_id), token.tenant_id)
+    holder = User(pk=token.holder_id)
+    limits = [end for end in [token.expires_at, *role_ends(holder, token.tenant_id)] if end is not None]
+    roles = roles_of(holder, token.tenant_id)
     scopes = frozenset(token.scopes) or None
     if token.service:
         # Four eyes are people's.

@@ -72,10 +72,18 @@ class Promotion(TenantOwned):
     requested_by = models.ForeignKey("identity.User", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     evaluated_at = models.DateTimeField(null=True, blank=True)
+    # Since when it waits for approval without a pause; null in every other state.
+    awaiting_since = models.DateTimeField(null=True, blank=True)
     closed_at = models.DateTimeField(null=True, blank=True)
+    expired_because = models.CharField(max_length=300, blank=True)
 
     # Its way, not each judgement: those stand in the log, and the last one in the row.
-    history = History(without=["plan", "reason", "risk_reasons", "thresholds", "verdict", "binding", "blast", "evaluated_at"])
+    history = History(
+        without=[
+            *("plan", "reason", "risk_reasons", "thresholds", "verdict", "binding", "blast"),
+            *("evaluated_at", "awaiting_since", "expired_because"),
+        ]
+    )
 
     TEAM_PATH = "layer__team_id"
 
@@ -95,11 +103,23 @@ class Promotion(TenantOwned):
         return f"{self.challenger or 'retirement'} of {self.layer}"
 
 
+class Awaited(Promotion):
+    """Promotions as the inbox shows them: those that wait for the approval of who looks."""
+
+    class Meta:
+        proxy = True
+        ordering = ["awaiting_since"]
+        verbose_name = "approval waiting for me"
+        verbose_name_plural = "approvals waiting for me"
+
+
 class Approval(TenantOwned):
     """A person's yes or no, bound to what they saw. Append-only, except that it can be voided."""
 
     promotion = models.ForeignKey(Promotion, on_delete=models.PROTECT, related_name="approvals")
     user = models.ForeignKey("identity.User", on_delete=models.PROTECT, related_name="+")
+    # Whose right was used, where it was a delegated one.
+    on_behalf_of = models.ForeignKey("identity.User", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     roles = models.JSONField(default=list)
     approved = models.BooleanField()
     comment = models.TextField(blank=True)
@@ -112,9 +132,33 @@ class Approval(TenantOwned):
 
     class Meta:
         ordering = ["created_at"]
+        constraints = [models.CheckConstraint(condition=~Q(user=models.F("on_behalf_of")), name="promotions_approval_two_people")]
 
     def __str__(self) -> str:
         return f"{'approved' if self.approved else 'rejected'} by {self.user}"
+
+
+class ApprovalReminder(TenantOwned):
+    """That people were reminded of a demand, so that nobody is again. Append-only."""
+
+    promotion = models.ForeignKey(Promotion, on_delete=models.PROTECT, related_name="reminders")
+    kind = models.CharField(max_length=10, choices=[("first", "first"), ("last", "last")])
+    # Of which demand: the promotion's `awaiting_since` then.
+    since = models.DateTimeField()
+    recipients = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    TEAM_PATH = "promotion__layer__team_id"
+
+    class Meta:
+        ordering = ["created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["promotion", "since", "kind"], name="promotions_approvalreminder_once"),
+            models.CheckConstraint(condition=Q(kind__in=["first", "last"]), name="promotions_approvalreminder_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} reminder of {self.promotion_id}"
 
 
 class Decision(TenantOwned):

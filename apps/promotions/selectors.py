@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
-from django.utils import timezone
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
 
-from apps.core.context import ActionContext
 from apps.core.querysets import RestrictedQuerySet
 from apps.evals.selectors.prefix import prefix_or_none
-from apps.identity.models import Membership
 from apps.packs.chains import Pictures, ancestor_digests, prefix_entries
 from apps.packs.domain.content import prompt_tokens
 from apps.packs.domain.fold import fold
@@ -89,12 +87,17 @@ def binding_of(promotion: Promotion, thresholds: Thresholds, pictures: Pictures 
 
 def authors_of(promotion: Promotion) -> frozenset[UUID]:
     """Everyone who wrote a version between champion and challenger, and the requester."""
-    found = {promotion.requested_by_id}
-    if promotion.challenger is not None:
-        after = promotion.champion.number if promotion.champion else 0
-        between = Q(number__gt=after, number__lte=promotion.challenger.number)
-        found |= set(promotion.layer.versions.filter(between).values_list("created_by_id", flat=True))
-    return frozenset(user for user in found if user is not None)
+    return authors_of_each([promotion])[promotion.pk]
+
+
+def authors_of_each(promotions: Sequence[Promotion]) -> dict[UUID, frozenset[UUID]]:
+    """The authors of several promotions, by one query."""
+    found = {promotion.pk: {promotion.requested_by_id} for promotion in promotions}
+    between = Q(layer__versions__number__gt=Coalesce("champion__number", 0), layer__versions__number__lte=F("challenger__number"))
+    written = Promotion.objects.filter(between, pk__in=found).order_by().values_list("pk", "layer__versions__created_by")
+    for promotion_id, user_id in written:
+        found[promotion_id].add(user_id)
+    return {promotion_id: frozenset(user for user in users if user is not None) for promotion_id, users in found.items()}
 
 
 def author_kinds_of(promotion: Promotion) -> set[str]:
@@ -105,25 +108,22 @@ def author_kinds_of(promotion: Promotion) -> set[str]:
     return set(between.values_list("author_kind", flat=True))
 
 
-def every_manager_is_author(promotion: Promotion, authors: frozenset[UUID]) -> bool:
-    """Whether no manager of the layer's tenant is free of authorship, so that a tenant admin stands in."""
-    now = timezone.now()
-    held = Membership.objects.filter(tenant_id=promotion.tenant_id, role=rules.MANAGER, user__is_active=True)
-    held = held.filter(Q(until__isnull=True) | Q(until__gt=now)).filter(Q(team__isnull=True) | Q(team_id=promotion.layer.team_id))
-    return not held.exclude(user_id__in=authors).exists()
-
-
-def roles_here(ctx: ActionContext, layer: Layer) -> frozenset[str]:
-    """The actor's roles that count for this layer."""
-    if layer.tenant_id != ctx.tenant_id:
-        return frozenset()
-    return frozenset(grant.role for grant in ctx.roles if grant.team_id in (None, layer.team_id))
+def given_of_each(promotions: Sequence[Promotion]) -> dict[UUID, list[rules.Approval]]:
+    """The approvals that stand, of several promotions, by one query."""
+    found: dict[UUID, list[rules.Approval]] = {promotion.pk: [] for promotion in promotions}
+    rows = Approval.objects.filter(promotion__in=found, approved=True, voided_at__isnull=True).order_by("created_at")
+    for row in rows:
+        found[row.promotion_id].append(as_given(row))
+    return found
 
 
 def given_approvals(promotion: Promotion) -> list[rules.Approval]:
     """The approvals that stand."""
-    rows = Approval.objects.filter(promotion=promotion, approved=True, voided_at__isnull=True).order_by("created_at")
-    return [rules.Approval(row.user_id, frozenset(row.roles), row.created_at, row.binding) for row in rows]
+    return given_of_each([promotion])[promotion.pk]
+
+
+def as_given(row: Approval) -> rules.Approval:
+    return rules.Approval(row.user_id, frozenset(row.roles), row.created_at, row.binding, delegated_from=row.on_behalf_of_id)
 
 
 def demand_of(promotion: Promotion, *, level: str | None = None) -> rules.Demand:

@@ -18,6 +18,7 @@ from apps.packs.models import Layer
 from apps.promotions.models import OPEN_STATES
 from apps.promotions.services.assessment import reassess
 from apps.promotions.services.requests import collect, locked_promotion
+from apps.promotions.services.tending import tend_promotion
 
 log = structlog.get_logger(__name__)
 
@@ -74,3 +75,19 @@ def _reassess(question: str, parameters: list[Any]) -> int:
         except Problem as error:
             log.warning("promotions.not_judged", promotion=str(promotion_id), code=error.code, detail=error.detail)
     return judged
+
+
+@shared_task(name="promotions.tend", acks_late=True)
+def tend() -> int:
+    """What time brings to promotions that wait for approval or for their start: lapsed approvals are voided, demands expire, people are
+    reminded. How many; each in a transaction of its own."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, tenant_id FROM promotions_waiting() ORDER BY tenant_id, id")
+        waiting = cursor.fetchall()
+    done = 0
+    for promotion_id, tenant_id in waiting:
+        try:
+            done += bool(tend_promotion(ctx=system_context("promotions", tenant_id=tenant_id), promotion_id=promotion_id))
+        except Problem as error:
+            log.warning("promotions.not_tended", promotion=str(promotion_id), code=error.code, detail=error.detail)
+    return done

@@ -215,6 +215,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "TenantTierEnum": "apps.identity.models.Tier",
         "TenantStatusEnum": "apps.identity.models.TenantStatus",
+        "RoleEnum": "apps.identity.api.serializers.ROLES",
+        "DelegableRoleEnum": "apps.identity.api.delegations.ROLES",
         "AgentStatusEnum": "apps.identity.models.AgentStatus",
         "VersionStatusEnum": "apps.packs.models.VersionStatus",
         "KindEnum": "apps.packs.models.PackKind",
@@ -247,6 +249,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "evals.score_runs": {"task": "evals.score_runs", "schedule": 2.0, "options": {"expires": 4}},
     "promotions.reassess_due": {"task": "promotions.reassess_due", "schedule": 15.0, "options": {"expires": 15}},
+    "promotions.tend": {"task": "promotions.tend", "schedule": 60.0, "options": {"expires": 60}},
     "telemetry.make_partitions": {"task": "telemetry.make_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
     "notices.deliver": {"task": "notices.deliver", "schedule": 5.0, "options": {"expires": 5}},
     "notices.forget": {"task": "notices.forget", "schedule": 86400.0, "options": {"expires": 3600}},
@@ -267,6 +270,10 @@ RATE_TOKEN_PER_S = float(env("RATE_TOKEN_PER_S", "500"))
 RATE_TENANT_PER_S = float(env("RATE_TENANT_PER_S", "5000"))
 RATE_PEOPLE_PER_S = float(env("RATE_PEOPLE_PER_S", "50"))
 RATE_FAILURES_PER_S = float(env("RATE_FAILURES_PER_S", "10"))
+
+# Days after which a promotion that waits for approval expires, and after which an approval that nobody started from is void.
+APPROVAL_DEMAND_DAYS = float(env("APPROVAL_DEMAND_DAYS", "7"))
+APPROVAL_KEPT_DAYS = float(env("APPROVAL_KEPT_DAYS", "7"))
 
 # PEM file of an Ed25519 private key that signs heads and exports of the audit log; without one they are unsigned, and say so.
 AUDIT_SIGNING_KEY = env("AUDIT_SIGNING_KEY")

@@ -39,3 +39,21 @@ document.addEventListener("DOMContentLoaded", () => {
     });
   }
 });
+
+// The inbox: all rows at once, and how many are chosen.
+document.addEventListener("DOMContentLoaded", () => {
+  const all = document.querySelector(".mc-select-all");
+  if (!all) return;
+  const rows = [...document.querySelectorAll(".mc-select")];
+  const said = document.getElementById("mc-selected");
+  all.hidden = document.querySelector(".mc-select-all-text").hidden = false;
+  const tell = () => {
+    const number = rows.filter((row) => row.checked).length;
+    all.checked = number === rows.length;
+    all.indeterminate = number > 0 && number < rows.length;
+    said.textContent = number ? `${number} selected` : "Select those to answer with one comment.";
+  };
+  all.addEventListener("change", () => { for (const row of rows) row.checked = all.checked; tell(); });
+  for (const row of rows) row.addEventListener("change", tell);
+  tell();
+});

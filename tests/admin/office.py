@@ -112,6 +112,7 @@ def fill(made: Office, rows: int) -> None:
         make.agent_token(agent, name=f"token {n}")
         person = make.user(tenant, "manager", email=f"person-{n}@filled.test", team=team)
         make.api_token(person, tenant, name=f"token {n}")
+        make.delegation(tenant, person, team=team)
         provider = make.provider(tenant, f"sso-{n}", groups={f"group-{n}": "viewer"})
         Membership.objects.create(tenant=tenant, user=person, role="viewer", source=provider)
         shared = make.own_pack(make.platform(), f"shared-{n}")

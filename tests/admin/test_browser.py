@@ -18,11 +18,11 @@ from django.test import Client
 from apps.audit.exports import verify_file
 from apps.audit.models import Event as AuditEvent
 from apps.evals.models import EvalCase, EvalResult, EvalRun
-from apps.identity.models import AgentToken, Membership, Tenant
+from apps.identity.models import AgentToken, Delegation, Membership, Tenant
 from apps.identity.services import suspend_agent, update_agent
 from apps.packs.models import Layer, Pack, PackVersion, PointerChange, Subscription
 from apps.packs.services.packs import update_pack
-from apps.promotions.models import Approval, Decision, Promotion, State
+from apps.promotions.models import Approval, Awaited, Decision, Promotion, State
 from apps.promotions.services.requests import evaluate_promotion
 from apps.telemetry.models import Producer, Run
 from tests import factories as make
@@ -137,6 +137,60 @@ def test_a_manager_signs_in_switches_tenant_and_approves_by_clicking(browser: An
     assert tab.complaints == []
 
 
+def test_a_manager_empties_the_inbox_by_keyboard(browser: Any, live_server: Any, acme: Office) -> None:
+    """Two are approved together, one is rejected; nothing but the keyboard is used."""
+    asked = [acme.request(acme.draft(f"You say hello, {n}."), reason="It greets.") for n in range(2)]
+    asked.append(acme.request(acme.draft("You say hello, and boldly."), aim="non_inferior"))
+    acme.answer()
+    asked = [evaluate_promotion(ctx=make.system(acme.tenant.pk), promotion_id=each.pk) for each in asked]
+    assert [each.risk_level for each in asked] == ["medium", "medium", "high"]
+    tab = Tab(browser, live_server.url)
+    tab.take_over(acme.client("manager"))
+    tab.go("/admin/")
+    page = tab.page
+    assert page.inner_text("#nav-sidebar a[href='/admin/promotions/awaited/']").split() == ["inbox", "Waiting", "for", "me", "3"]
+    tab.go("/admin/promotions/awaited/")
+    for each in asked[:2]:
+        page.locator(f"input.mc-select[value='{each.pk}']").focus()
+        page.keyboard.press("Space")
+    assert page.inner_text("#mc-selected") == "2 selected"
+    page.locator("button[value=approve]").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h2:has-text('Approve 2 promotions')")
+    assert Approval.objects.count() == 0
+    page.locator("textarea[name=comment]").focus()
+    page.keyboard.type("Read both.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h2:has-text('2 of 2 approved')")
+    tab.shoot("inbox-answered")
+    page.keyboard.press("Tab")
+    page.locator("a.mc-button:has-text('One more waits')").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("input.mc-select")
+    # Of high risk: what is not read is not approved.
+    page.locator(f"a[aria-label='Approve {asked[2]}']").focus()
+    page.keyboard.press("Enter")
+    page.locator("main button[type=submit]").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Confirm that you have read")
+    assert page.evaluate("document.activeElement.id") == "mc-errors"
+    page.locator("main a:has-text('Cancel')").focus()
+    page.keyboard.press("Enter")
+    page.locator(f"a[aria-label='Reject {asked[2]}']").focus()
+    page.keyboard.press("Enter")
+    page.locator("textarea[name=comment]").focus()
+    page.keyboard.type("Too bold.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h2:has-text('1 of 1 rejected')")
+    states = {row.pk: row.state for row in Promotion.objects.filter(pk__in=[each.pk for each in asked])}
+    assert [states[each.pk] for each in asked] == [State.READY, State.READY, State.REJECTED]
+    assert list(Approval.objects.order_by("created_at").values_list("comment", flat=True)) == ["Read both.", "Read both.", "Too bold."]
+    # The one page that was refused for a missing tick says so by its status.
+    assert [said for said in tab.complaints if "422" not in said] == []
+
+
 def test_a_promotion_page_follows_its_evaluation_by_itself(browser: Any, live_server: Any, acme: Office) -> None:
     asked = acme.request(acme.draft())
     tab = Tab(browser, live_server.url)
@@ -166,6 +220,9 @@ def pages(acme: Office) -> dict[str, str]:
     """The main pages by name."""
     fill(acme, 2)
     judged(acme)
+    bold = acme.request(acme.draft("You say hello, boldly."), aim="non_inferior")
+    acme.answer()
+    bold = evaluate_promotion(ctx=make.system(acme.tenant.pk), promotion_id=bold.pk)
     objects: dict[str, Any] = {
         "pack": Pack.objects.get(slug="desk"),
         "layer": Layer.objects.get(pk=acme.live.layer_id),
@@ -192,6 +249,12 @@ def pages(acme: Office) -> dict[str, str]:
     for model in (Pack, Layer, PackVersion, PointerChange, Promotion, Decision, EvalRun, EvalResult, Run, Membership, AgentToken, Tenant):
         found[f"list-{model._meta.model_name}"] = list_url(model)
     found["list-audit"] = "/admin/audit/event/"
+    found["list-inbox"] = list_url(Awaited)
+    found["inbox-answer"] = f"{list_url(Awaited)}answer/?act=approve&ids={bold.pk}"
+    found["list-delegations"] = list_url(Delegation)
+    found["delegation"] = url(Delegation.objects.earliest("id"))
+    found["hand-over"] = list_url(Delegation) + "act/hand-over/"
+    found["person"] = url(acme.people["admin"])
     found["list-empty"] = list_url(Pack) + "?q=nothing-like-it"
     found["audit-event"] = url(AuditEvent.objects.filter(tenant_id=acme.tenant.pk).order_by("-seq")[1])
     found["write"] = url(objects["layer"], "write")

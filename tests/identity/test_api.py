@@ -48,8 +48,8 @@ def test_me_says_who_where_and_what() -> None:
     assert found["actor"] == {"kind": "user", "id": str(api.person.pk), "label": api.person.email}
     assert found["tenant"]["slug"] == tenant.slug and found["scopes"] is None and found["actions"] == ["view"]
     assert found["roles"] == [
-        {"role": "operator", "team": "support", "actions": ["view", "roll_back", "operate"]},
-        {"role": "viewer", "team": None, "actions": ["view"]},
+        {"role": "operator", "team": "support", "delegated_by": None, "actions": ["view", "roll_back", "operate"]},
+        {"role": "viewer", "team": None, "delegated_by": None, "actions": ["view"]},
     ]
     harness = Api(tenant, token=make.agent_token(make.agent(tenant), scopes=["resolve"]))("GET", "me/").json()
     assert (harness["actor"]["kind"], harness["actions"], harness["scopes"]) == ("agent", ["resolve"], ["resolve"])

@@ -74,7 +74,7 @@ def test_a_users_layer_below_a_team_counts_among_the_descendants(acme: Tenant) -
     make.champion(acme, "desk", "tenant:acme", make.content("Be kind."))
     own = make.champion(acme, "desk", "user:acme/u/7-é", BINGO)
     make.own_pack(acme, "rules", kind="policy")
-    people = [make.context(acme.pk, "tenant_admin"), make.context(acme.pk, "tenant_admin")]
+    people = [make.member(acme, "tenant_admin"), make.member(acme, "tenant_admin")]
     draft = make.version(acme, "rules", "team:acme/support", forbidding("bingo"))
     asked = request_promotion(ctx=make.context(acme.pk, "author"), version_id=draft.pk, aim=Aim.POLICY)
     assert asked.state == "blocked" and "desk@user:acme/u/7-é" in str(asked.verdict)
@@ -115,7 +115,7 @@ def test_lifting_a_suspension_by_rollback_takes_no_promotion_back(acme: Tenant) 
     make.agent(acme, "helpdesk-1")
     make.own_pack(acme, "desk")
     make.own_pack(acme, "rules", kind="policy")
-    people = [make.context(acme.pk, "tenant_admin"), make.context(acme.pk, "manager")]
+    people = [make.member(acme, "tenant_admin"), make.member(acme, "manager")]
     make.champion(acme, "desk", "tenant:acme", make.content("Be kind."))
     first = make.version(acme, "desk", "agent:acme/helpdesk-1", make.content("Say bingo."))
     bootstrap(ctx=make.system(acme.pk), version_id=first.pk)
@@ -157,7 +157,7 @@ def test_what_the_portal_writes_is_changed_by_nobody_else(acme: Tenant) -> None:
 def test_decisions_of_the_shared_library_are_seen_by_its_people_only(client: Client, acme: Tenant) -> None:
     """They name the tenants whom they reach."""
     house = make.platform()
-    people = [make.context(house.pk, "tenant_admin"), make.context(house.pk, "manager")]
+    people = [make.member(house, "tenant_admin"), make.member(house, "manager")]
     make.own_pack(acme, "desk")
     make.champion(acme, "desk", "tenant:acme", make.content("Say bingo."))
     make.agent(acme, "helpdesk-1")
@@ -181,7 +181,7 @@ def test_a_challenger_that_an_ancestor_now_forbids_is_told_so_and_loses_its_appr
     draft = make.version(acme, "desk", "tenant:acme", make.content("Say bingo.", rubric=rubric))
     asked = request_promotion(ctx=make.context(acme.pk, "author"), version_id=draft.pk, aim=Aim.POLICY)
     assert asked.state == "awaiting_approval", asked.verdict
-    approve_promotion(ctx=make.context(acme.pk, "manager"), promotion_id=asked.pk)
+    approve_promotion(ctx=make.member(acme, "manager"), promotion_id=asked.pk)
     make.own_pack(house, "house-rules", kind="policy")
     rule = make.champion(house, "house-rules", "global", forbidding("bingo"))
     assert reassess_below(str(rule.layer_id), str(rule.tenant_id)) == 1

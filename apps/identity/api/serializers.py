@@ -216,6 +216,7 @@ class TokenIssued(TokenSerializer):
 class RoleSerializer(serializers.Serializer[Any]):
     role = serializers.CharField()
     team = serializers.CharField(allow_null=True, help_text="The team's slug; null for the whole tenant.")
+    delegated_by = serializers.EmailField(allow_null=True, help_text="Whose role it is, while it is delegated; null for one's own.")
     actions = serializers.ListField(child=serializers.CharField())
 
 

@@ -18,11 +18,11 @@ from rest_framework.response import Response
 
 from apps.core.access import Action
 from apps.core.api.views import ContextView, ContextViewSet
-from apps.core.context import ActionContext
+from apps.core.context import ActionContext, RoleGrant
 from apps.identity import services
 from apps.identity.api import serializers as shapes
-from apps.identity.domain.roles import allows
-from apps.identity.models import AgentToken, ApiToken, Team, Tenant
+from apps.identity.domain.roles import actions_of
+from apps.identity.models import AgentToken, ApiToken, Team, Tenant, User
 from apps.identity.permissions import can
 from apps.identity.selectors import expiring_tokens, unused_tokens, visible_token
 from apps.identity.tokens import Principal
@@ -141,13 +141,19 @@ class MeView(ContextView):
         ctx = self.ctx
         tenant = Tenant.objects.select_related("organisation").filter(pk=ctx.tenant_id).first() if ctx.roles else None
         teams = dict(Team.objects.filter(pk__in=[grant.team_id for grant in ctx.roles if grant.team_id]).values_list("pk", "slug"))
+        lenders = dict(User.objects.filter(pk__in=[grant.via for grant in ctx.roles if grant.via]).values_list("pk", "email"))
         body = {
             "actor": {"kind": ctx.actor.kind, "id": ctx.actor.id, "label": ctx.actor.label},
             "token_id": request.auth.token_id if isinstance(request.auth, Principal) else None,
             "tenant": tenant,
             "roles": [
-                {"role": grant.role, "team": teams.get(grant.team_id) if grant.team_id else None, "actions": _within(ctx, grant.role)}
-                for grant in sorted(ctx.roles, key=lambda grant: (grant.role, str(grant.team_id)))
+                {
+                    "role": grant.role,
+                    "team": teams.get(grant.team_id) if grant.team_id else None,
+                    "delegated_by": lenders.get(grant.via) if grant.via else None,
+                    "actions": _within(ctx, grant),
+                }
+                for grant in sorted(ctx.roles, key=lambda grant: (grant.role, str(grant.team_id), str(grant.via or "")))
             ],
             "scopes": None if ctx.scopes is None else sorted(ctx.scopes),
             "actions": [action.value for action in Action if can(ctx, action, tenant_id=ctx.tenant_id)],
@@ -155,5 +161,6 @@ class MeView(ContextView):
         return Response(self.get_serializer(body).data)
 
 
-def _within(ctx: ActionContext, role: str) -> list[str]:
-    return [action.value for action in Action if allows(role, action) and (ctx.scopes is None or {action.value, "*"} & ctx.scopes)]
+def _within(ctx: ActionContext, grant: RoleGrant) -> list[str]:
+    allowed = actions_of(grant.role, delegated=grant.via is not None)
+    return [action.value for action in Action if action in allowed and (ctx.scopes is None or {action.value, "*"} & ctx.scopes)]

@@ -4,6 +4,7 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from apps.identity.api.accounts import ServiceAccountViewSet
+from apps.identity.api.delegations import DelegationViewSet
 from apps.identity.api.members import AgentViewSet, MemberViewSet, TeamViewSet
 from apps.identity.api.tenants import OrganisationViewSet, TenantViewSet
 from apps.identity.api.tokens import MeView, TokenViewSet
@@ -15,5 +16,6 @@ router.register("teams", TeamViewSet, basename="team")
 router.register("agents", AgentViewSet, basename="agent")
 router.register("members", MemberViewSet, basename="member")
 router.register("service-accounts", ServiceAccountViewSet, basename="service-account")
+router.register("delegations", DelegationViewSet, basename="delegation")
 router.register("tokens", TokenViewSet, basename="token")
 urlpatterns = [path("me/", MeView.as_view(), name="me"), *router.urls]

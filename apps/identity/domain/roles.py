@@ -37,5 +37,16 @@ ROLE_ACTIONS: dict[str, frozenset[A]] = {
 MEMBER_ROLES = ("viewer", "author", "operator", "manager", "tenant_admin", "auditor")
 
 
-def allows(role: str, action: A) -> bool:
-    return action in ROLE_ACTIONS.get(role, frozenset())
+# What hands out or keeps power beyond a delegation's end stays with who holds the role: nobody adds members, issues tokens, maps groups
+# or reads secrets by a right that is lent.
+NOT_DELEGABLE = frozenset({A.MANAGE_MEMBERS, A.MANAGE_TOKENS, A.MANAGE_TENANT, A.REVEAL})
+
+
+def allows(role: str, action: A, *, delegated: bool = False) -> bool:
+    return action in actions_of(role, delegated=delegated)
+
+
+def actions_of(role: str, *, delegated: bool = False) -> frozenset[A]:
+    """What the role may do; `delegated`: held by delegation."""
+    found = ROLE_ACTIONS.get(role, frozenset())
+    return found - NOT_DELEGABLE if delegated else found

@@ -2,6 +2,7 @@
 
 from apps.identity.services.accounts import activate_person, create_service_account, deactivate_person
 from apps.identity.services.agents import activate_agent, create_agent, retire_agent, suspend_agent, update_agent
+from apps.identity.services.delegations import delegate, end_delegation
 from apps.identity.services.people import add_member, change_member, create_team, create_user, remove_member, update_team
 from apps.identity.services.tenants import (
     activate_tenant,
@@ -28,7 +29,9 @@ __all__ = [
     "create_tenant",
     "create_user",
     "deactivate_person",
+    "delegate",
     "delete_tenant",
+    "end_delegation",
     "issue_agent_token",
     "issue_api_token",
     "remove_member",

@@ -21,6 +21,7 @@ from apps.identity.domain.roles import MEMBER_ROLES
 from apps.identity.models import ApiToken, Membership, OidcProvider, Team, Tenant, User
 from apps.identity.permissions import lacking, require
 from apps.identity.selectors import id_by_email, team_by_slug
+from apps.identity.services.delegations import end_uncovered
 from apps.identity.services.rows import assign, save, validate
 
 
@@ -138,6 +139,7 @@ def change_member(*, ctx: ActionContext, membership_id: UUID | str, **changes: A
             save(membership, fields=[*moved], taken={"identity_membership_once": _held(membership.role)})
             moved.pop("user_ref", None)
             record(ctx, "identity.member_changed", membership, data={**_facts(membership), "changes": moved})
+            end_uncovered(ctx, membership.user_id)
             bump(ctx, Topic.TOKENS, membership.tenant_id)
         return membership
 
@@ -158,7 +160,9 @@ def remove_member(*, ctx: ActionContext, membership_id: UUID | str, reason: str 
             tokens = ApiToken.objects.filter(tenant_id=membership.tenant_id, user_id=membership.user_id, revoked_at__isnull=True)
             revoked = revise(tokens, revoked_at=timezone.now())
         record(ctx, "identity.member_removed", membership, data={**_facts(membership), "tokens_revoked": revoked}, reason=reason)
+        user_id = membership.user_id
         membership.delete()
+        end_uncovered(ctx, user_id)
         bump(ctx, Topic.TOKENS, ctx.tenant_id)
 
 

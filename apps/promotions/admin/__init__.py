@@ -1,5 +1,5 @@
 """Promotions, the approvals they collect, and decisions, as people see and steer them."""
 
-from apps.promotions.admin import decisions, promotions, requesting
+from apps.promotions.admin import decisions, inbox, promotions, requesting
 
-__all__ = ["decisions", "promotions", "requesting"]
+__all__ = ["decisions", "inbox", "promotions", "requesting"]

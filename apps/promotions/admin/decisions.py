@@ -14,6 +14,7 @@ from apps.promotions.models import Approval, Decision
 
 ANSWER = Column("Answer", lambda row: cells.badge("voided") if row.voided_at else cells.badge("approved" if row.approved else "refused"))
 ROLES = Column("As", lambda row: cells.words(role.replace("_", " ") for role in row.roles))
+BEHALF = columns.link("on_behalf_of", "On behalf of", order=False)
 ABOUT = Column("Promotion", lambda row: cells.link_to(row.promotion))
 HEAVY = tuple(f"promotion__{name}" for name in ("verdict", "blast", "thresholds", "challenger__content", "challenger__canonical"))
 
@@ -25,11 +26,12 @@ class ApprovalAdmin(GovernedAdmin):
         ABOUT,
         ANSWER,
         ROLES,
+        BEHALF,
         columns.clipped("comment"),
         columns.moment("created_at", "When"),
         columns.moment("voided_at", "Voided"),
     )
-    list_select_related = ("user", "promotion__layer__pack", "promotion__challenger")
+    list_select_related = ("user", "on_behalf_of", "promotion__layer__pack", "promotion__challenger")
     list_filter = (
         ("approved", admin.BooleanFieldListFilter),
         filters.empty("voided_at", "voiding", "voided", "stands"),
@@ -46,6 +48,7 @@ class ApprovalAdmin(GovernedAdmin):
             (
                 columns.link("user", "Person"),
                 ROLES,
+                BEHALF,
                 ANSWER,
                 ABOUT,
                 columns.moment("created_at", "When"),

@@ -17,9 +17,10 @@ from apps.evals.models import EvalRun
 from apps.packs.admin.reading import difference
 from apps.packs.admin.versions import reach_context
 from apps.packs.models import PackKind
+from apps.promotions.deciders import case_of, expiry_of
 from apps.promotions.domain import approvals as rules
 from apps.promotions.models import Aim, Approval, Promotion, State
-from apps.promotions.selectors import authors_of, demand_of, every_manager_is_author, given_approvals
+from apps.promotions.selectors import demand_of
 
 JUDGED = (State.COLLECTING, State.BLOCKED, State.AWAITING_APPROVAL, State.READY)
 REFRESH_S = 4
@@ -67,26 +68,27 @@ def approval_status(promotion: Promotion) -> rules.Status | None:
     """How far the approvals are, for what was last assessed; None before that."""
     if not promotion.risk_level:
         return None
-    authors = authors_of(promotion)
+    case = case_of(promotion)
     return rules.evaluate(
-        demand_of(promotion),
-        given_approvals(promotion),
+        case.demand,
+        case.given,
         current_binding=promotion.binding,
-        authors=authors,
+        authors=case.authors,
         now=timezone.now(),
-        sole_manager_is_author=every_manager_is_author(promotion, authors),
+        sole_manager_is_author=case.sole_manager_is_author,
     )
 
 
 def approvals_panel(request: HttpRequest, promotion: Promotion) -> dict[str, Any]:
     ctx: ActionContext = context_of(request)
-    given = Approval.objects.restrict(ctx).filter(promotion=promotion).select_related("user").order_by("created_at")
+    given = Approval.objects.restrict(ctx).filter(promotion=promotion).select_related("user", "on_behalf_of").order_by("created_at")
     status = approval_status(promotion)
     demand = demand_of(promotion).sentence if promotion.risk_level else ""
     open_now = promotion.state in JUDGED
     rows = [
         {
             "user": cells.link_to(row.user),
+            "behalf": cells.link_to(row.on_behalf_of) if row.on_behalf_of_id else None,
             "roles": cells.words(role.replace("_", " ") for role in row.roles),
             "answer": cells.badge("voided") if row.voided_at else cells.badge("approved" if row.approved else "refused"),
             "comment": row.comment,
@@ -102,6 +104,7 @@ def approvals_panel(request: HttpRequest, promotion: Promotion) -> dict[str, Any
         "satisfied": bool(status and status.satisfied and open_now),
         "rows": rows,
         "binding": cells.digest(promotion.binding),
+        "until": cells.moment(expiry_of(promotion)) if promotion.awaiting_since else None,
     }
 
 
@@ -203,7 +206,9 @@ def next_step(promotion: Promotion) -> str:
             return f"Next: all that is demanded has been given; when somebody presses Start, {subject}."
         case State.PROMOTED:
             return "Done: the layer has been retired." if promotion.retire else f"Done: {promotion.challenger} was made the champion."
-        case State.REJECTED | State.ABORTED | State.EXPIRED:
+        case State.EXPIRED:
+            return f"Over: it has expired. {promotion.expired_because} A new version can ask again."
+        case State.REJECTED | State.ABORTED:
             return f"Over: it was {promotion.state}. A new version can ask again."
         case State.ROLLED_BACK:
             return "Over: it was promoted, and the layer was rolled back since."

@@ -28,11 +28,13 @@ from apps.core.admin import (
 from apps.core.admin.columns import Column
 from apps.core.context import ActionContext
 from apps.core.http import context_of
+from apps.identity.models import User
 from apps.identity.permissions import can
 from apps.promotions.admin import panels as shown
+from apps.promotions.deciders import capacities, case_of, expiry_of
 from apps.promotions.domain.transitions import possible
 from apps.promotions.models import Decision, Promotion, State
-from apps.promotions.selectors import authors_of, demand_of
+from apps.promotions.selectors import demand_of
 from apps.promotions.services.approving import approve_promotion, reject_promotion
 from apps.promotions.services.going_live import start_promotion
 from apps.promotions.services.requests import abort_promotion, evaluate_promotion
@@ -48,8 +50,21 @@ class ApproveForm(ActForm):
     # What the page showed: when it has changed since, the approval is refused as stale.
     binding = forms.CharField(widget=forms.HiddenInput)
 
+    on_behalf_of = forms.ChoiceField(label="In whose name", required=False)
+
     def prepare(self) -> None:
         self.fields["binding"].initial = self.obj.binding
+        grants = [each.delegated_from for each in capacities(self.ctx.roles, self.obj.layer) if each.delegated_from is not None]
+        if not grants:
+            del self.fields["on_behalf_of"]
+            return
+        lenders = User.objects.filter(pk__in=grants)
+        named = [
+            ("", "in whichever brings it on"),
+            (self.ctx.actor.label, "my own"),
+            *((each.email, f"on behalf of {each}") for each in lenders),
+        ]
+        self.fields["on_behalf_of"].choices = named  # type: ignore[attr-defined]
 
 
 class RejectForm(ActForm):
@@ -62,9 +77,9 @@ def allows(act: str) -> Any:
 
 
 def _approvable(ctx: ActionContext, promotion: Promotion) -> bool:
-    if promotion.state != State.AWAITING_APPROVAL:
+    if promotion.state != State.AWAITING_APPROVAL or ctx.user_id is None:
         return False
-    return not (demand_of(promotion).not_author and ctx.user_id in authors_of(promotion))
+    return case_of(promotion).capacity(ctx.user_id, ctx.roles) is not None
 
 
 def _forceable(ctx: ActionContext, promotion: Promotion) -> bool:
@@ -82,7 +97,13 @@ def _evaluate(call: Call) -> Done:
 
 
 def _approve(call: Call) -> Done:
-    found = approve_promotion(ctx=call.ctx, promotion_id=call.obj.pk, comment=call.data["comment"], binding=call.data["binding"] or None)
+    found = approve_promotion(
+        ctx=call.ctx,
+        promotion_id=call.obj.pk,
+        comment=call.data["comment"],
+        binding=call.data["binding"] or None,
+        on_behalf_of=call.data.get("on_behalf_of"),
+    )
     return Done("Approved; it is ready to start." if found.state == State.READY else "Approved; more is demanded.")
 
 
@@ -114,6 +135,10 @@ def _approving(request: HttpRequest, promotion: Promotion) -> Iterator[object]:
     yield f"You approve {promotion} as it stands now, bound to {promotion.binding[:17]}…"
     yield "Any change to the challenger, to the champions at or above its layer or to the thresholds voids your approval."
     yield f"Risk {promotion.risk_level}: {demand_of(promotion).sentence}"
+    ctx: ActionContext = context_of(request)
+    capacity = case_of(promotion).capacity(ctx.user_id, ctx.roles) if ctx.user_id else None
+    if capacity is not None and capacity.delegated_from is not None:
+        yield f"You approve on behalf of {User.objects.get(pk=capacity.delegated_from)}, whose role was handed over to you."
     blast = promotion.blast or {}
     reached = [_many(blast.get(f"{what}s", 0), what) for what in ("agent", "layer", "tenant")]
     yield f"Once live it reaches {reached[0]}, {reached[1]} and {reached[2]}."
@@ -178,9 +203,10 @@ class PromotionAdmin(GovernedAdmin):
                 columns.link("requested_by"),
                 columns.moment("created_at", "Requested"),
                 columns.moment("evaluated_at", "Judged"),
+                Column("Expires", lambda promotion: cells.moment(expiry_of(promotion))),
                 columns.moment("closed_at", "Closed"),
             ),
-            long=(columns.block("reason"),),
+            long=(columns.block("reason"), columns.block("expired_because", "Why it expired")),
         ),
     )
     panels = (
@@ -287,5 +313,9 @@ class PromotionAdmin(GovernedAdmin):
         ctx: ActionContext = context_of(request)
         found: list[object] = [shown.next_step(obj)]
         if obj.state == State.AWAITING_APPROVAL and not _approvable(ctx, obj):
-            found.append("You are an author of this change (you wrote, requested or started it), so somebody else has to approve.")
+            case = case_of(obj)
+            if ctx.user_id in case.authors and case.demand.not_author:
+                found.append("You are an author of this change (you wrote, requested or started it), so somebody else has to approve.")
+            elif any(ctx.user_id in given.people for given in case.given):
+                found.append("Your approval is given; what is missing is others'.")
         return found

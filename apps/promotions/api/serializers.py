@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apps.promotions.deciders import expiry_of
 from apps.promotions.domain import approvals as rules
 from apps.promotions.domain.transitions import possible
 from apps.promotions.models import Aim, Approval, Decision, Invalid, Promotion
@@ -50,10 +52,13 @@ class VerdictSerializer(serializers.Serializer[Any]):
 
 class ApprovalSerializer(serializers.ModelSerializer[Approval]):
     user = serializers.CharField(source="user.email", read_only=True)
+    on_behalf_of = serializers.CharField(
+        source="on_behalf_of.email", read_only=True, default=None, allow_null=True, help_text="Whose delegated right was used."
+    )
 
     class Meta:
         model = Approval
-        fields = ["id", "user", "roles", "approved", "comment", "created_at", "voided_at", "voided_reason"]
+        fields = ["id", "user", "on_behalf_of", "roles", "approved", "comment", "created_at", "voided_at", "voided_reason"]
 
 
 class RequiredSerializer(serializers.Serializer[Any]):
@@ -79,6 +84,7 @@ class PromotionSerializer(serializers.ModelSerializer[Promotion]):
     verdict = serializers.SerializerMethodField()
     approvals = serializers.SerializerMethodField()
     possible = serializers.SerializerMethodField(help_text="What can be done in this state.")
+    expires_at = serializers.SerializerMethodField(help_text="When it expires unless it is decided; null where it does not wait.")
 
     class Meta:
         model = Promotion
@@ -106,7 +112,10 @@ class PromotionSerializer(serializers.ModelSerializer[Promotion]):
             "requested_by",
             "created_at",
             "evaluated_at",
+            "awaiting_since",
+            "expires_at",
             "closed_at",
+            "expired_because",
         ]
 
     @extend_schema_field(RiskSerializer)
@@ -121,6 +130,10 @@ class PromotionSerializer(serializers.ModelSerializer[Promotion]):
     def get_approvals(self, promotion: Promotion) -> dict[str, Any]:
         demand: rules.Demand | None = demand_of(promotion) if promotion.risk_level else None
         return {"required": demand.to_json() if demand else None, "given": ApprovalSerializer(promotion.approvals.all(), many=True).data}
+
+    @extend_schema_field(serializers.DateTimeField(allow_null=True))
+    def get_expires_at(self, promotion: Promotion) -> datetime | None:
+        return expiry_of(promotion)
 
     def get_possible(self, promotion: Promotion) -> list[str]:
         return list(possible(promotion.state))
@@ -139,6 +152,39 @@ class NewPromotionSerializer(serializers.Serializer[Any]):
 class CommentSerializer(serializers.Serializer[Any]):
     comment = serializers.CharField(allow_blank=True, default="")
     binding = serializers.CharField(required=False, help_text="The `binding` of the promotion that you read; another one is 409.")
+
+
+class ApproveSerializer(CommentSerializer):
+    on_behalf_of = serializers.EmailField(
+        required=False, help_text="Who delegated their role to you, or yourself; without it, the right that brings the promotion on."
+    )
+
+
+class AnsweredSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    binding = serializers.CharField(required=False, help_text="The `binding` that you read; another one is `approval_stale`.")
+
+
+class AnswersSerializer(serializers.Serializer[Any]):
+    promotions = AnsweredSerializer(many=True, help_text="1 to 100.")
+    comment = serializers.CharField(allow_blank=True, default="")
+
+
+class ApprovalsAtOnceSerializer(AnswersSerializer):
+    read = serializers.ListField(
+        child=serializers.UUIDField(), required=False, help_text="Those of high risk that were read one by one; no other is approved."
+    )
+
+
+class ResultSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField(source="promotion_id")
+    state = serializers.CharField(help_text="Of the promotion after it; empty where the answer was refused.")
+    code = serializers.CharField(help_text="Of the refusal; empty where the answer was taken.")
+    detail = serializers.CharField()
+
+
+class ResultsSerializer(serializers.Serializer[Any]):
+    results = ResultSerializer(many=True)
 
 
 class ActSerializer(serializers.Serializer[Any]):

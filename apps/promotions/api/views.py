@@ -18,6 +18,7 @@ from apps.promotions.api import serializers as s
 from apps.promotions.api.filters import DecisionFilter, PromotionFilter
 from apps.promotions.models import Approval, Decision, Promotion
 from apps.promotions.selectors import promotion_rows
+from apps.promotions.services.answering import Answer, answer_many
 from apps.promotions.services.approving import approve_promotion, reject_promotion
 from apps.promotions.services.going_live import rollback_layer, start_promotion
 from apps.promotions.services.requests import (
@@ -35,7 +36,7 @@ class PromotionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Context
     filterset_class = PromotionFilter
 
     def get_queryset(self) -> QuerySet[Promotion]:
-        approvals = Prefetch("approvals", Approval.objects.select_related("user"))
+        approvals = Prefetch("approvals", Approval.objects.select_related("user", "on_behalf_of"))
         rows: QuerySet[Promotion] = promotion_rows().restrict(self.ctx).prefetch_related(approvals)
         return rows
 
@@ -61,16 +62,34 @@ class PromotionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Context
         """Runs the gate on the evidence there is now."""
         return self._shown(evaluate_promotion(ctx=self.ctx, promotion_id=pk).pk)  # type: ignore[arg-type]
 
-    @extend_schema(request=s.CommentSerializer, responses=s.PromotionSerializer)
+    @extend_schema(request=s.ApproveSerializer, responses=s.PromotionSerializer)
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, pk: str) -> Response:
-        return self._act(approve_promotion, s.CommentSerializer, request, pk)
+        return self._act(approve_promotion, s.ApproveSerializer, request, pk)
+
+    @extend_schema(operation_id="promotions_approve_many", request=s.ApprovalsAtOnceSerializer, responses=s.ResultsSerializer)
+    @action(detail=False, methods=["post"], url_path="approve", filterset_class=None, pagination_class=None)
+    def approve_many(self, request: Request) -> Response:
+        """Approves several with one comment. Each stands or falls by itself: a refusal is in its result and costs no other."""
+        return self._answer_many(s.ApprovalsAtOnceSerializer, request, approve=True)
+
+    @extend_schema(operation_id="promotions_reject_many", request=s.AnswersSerializer, responses=s.ResultsSerializer)
+    @action(detail=False, methods=["post"], url_path="reject", filterset_class=None, pagination_class=None)
+    def reject_many(self, request: Request) -> Response:
+        """Rejects several with one comment, each by itself."""
+        return self._answer_many(s.AnswersSerializer, request, approve=False)
+
+    def _answer_many(self, serializer: Any, request: Request, *, approve: bool) -> Response:
+        data = self._sent(serializer, request)
+        answers = [Answer(each["id"], each.get("binding")) for each in data["promotions"]]
+        read = set(data.get("read", ()))
+        found = answer_many(ctx=self.ctx, answers=answers, approve=approve, comment=data["comment"], read=read)
+        return Response(s.ResultsSerializer({"results": found}).data)
 
     @extend_schema(request=s.CommentSerializer, responses=s.PromotionSerializer)
     @action(detail=True, methods=["post"])
     def reject(self, request: Request, pk: str) -> Response:
-        data = self._sent(s.CommentSerializer, request)
-        return self._shown(reject_promotion(ctx=self.ctx, promotion_id=pk, comment=data["comment"]).pk)  # type: ignore[arg-type]
+        return self._act(reject_promotion, s.CommentSerializer, request, pk)
 
     @extend_schema(request=s.StartSerializer, responses=s.PromotionSerializer)
     @action(detail=True, methods=["post"])

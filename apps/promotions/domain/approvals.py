@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -12,6 +12,7 @@ from uuid import UUID
 from apps.core.domain.canonical import canonical_bytes, digest
 from apps.core.errors import problem
 from apps.packs.domain.scopes import ScopeType
+from apps.promotions.domain.expiry import days
 from apps.promotions.domain.transitions import TERMINAL, Event, State, next_state
 
 MANAGER: Final = "manager"
@@ -92,8 +93,8 @@ _TABLE: Final[dict[str, dict[str, tuple[Rule, bool, str]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One person's yes. `roles` are those held in the layer's tenant when it was given, `binding` what it was given for; `delegated_from`
-    is the person whose right was used, and an author's delegate counts as an author."""
+    """One person's yes. `roles` are those by which it was given, `binding` what it was given for; `delegated_from` is the person whose
+    right was used, and an author's delegate counts as an author."""
 
     user_id: UUID
     roles: frozenset[str]
@@ -103,7 +104,20 @@ class Approval:
     delegated_from: UUID | None = None
 
     def by_author(self, authors: Collection[UUID]) -> bool:
-        return self.is_author or self.user_id in authors or (self.delegated_from is not None and self.delegated_from in authors)
+        return self.is_author or not self.people.isdisjoint(authors)
+
+    @property
+    def people(self) -> frozenset[UUID]:
+        """Who spoke: the person and, by delegation, the one whose right it was. Two approvals are of two people where they share neither."""
+        return frozenset({self.user_id} if self.delegated_from is None else {self.user_id, self.delegated_from})
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """In which a person may answer: their own roles, or those of somebody who delegated them."""
+
+    roles: frozenset[str]
+    delegated_from: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +167,7 @@ def evaluate(
     """
     stale = tuple(approval for approval in approvals if approval.binding != current_binding)
     bound = [approval for approval in approvals if approval.binding == current_binding]
-    counted = tuple(a for a in bound if _counts(demand, a.roles, a.by_author(authors), sole_manager_is_author))
+    counted = tuple(a for a in bound if _counts(demand, a, authors, sole_manager_is_author))
     missing = _missing(demand, counted, now, sole_manager_is_author)
     not_counted = tuple(approval for approval in bound if approval not in counted)
     return Status(not missing, missing, counted, stale, not_counted)
@@ -172,15 +186,16 @@ def check_may_approve(
     """Whether this approval may be given now, beside those given before.
 
     `approval.binding` is what the approver was shown. Raises Problem `already_decided` when the promotion is over or this person has
-    approved it already, `own_promotion` when the demand excludes authors, `permission_denied` for a role whose word isn't asked for,
+    or the one whose right they use has approved it already, `own_promotion` when the demand, or a delegated right, excludes authors,
+    `permission_denied` for a role whose word isn't asked for,
     `approval_stale` when what was shown has changed since, `wrong_state` when there is nothing to approve yet or the owner's second
     confirmation comes less than 10 minutes after the first.
     """
     if State(state) in TERMINAL:
         next_state(state, Event.APPROVED)
-    if demand.not_author and approval.by_author(authors):
-        raise problem("own_promotion", f"You are an author of this change: you wrote, requested or started it. {demand.sentence}")
-    if not _counts(demand, approval.roles, False, sole_manager_is_author) and demand.rule is not Rule.AUTOMATIC:
+    if (demand.not_author or approval.delegated_from is not None) and approval.by_author(authors):
+        raise problem("own_promotion", _own(demand, approval, authors))
+    if not _asked(demand, approval.roles, sole_manager_is_author) and demand.rule is not Rule.AUTOMATIC:
         note = " A tenant admin stands in only when no manager is free of authorship." if TENANT_ADMIN in approval.roles else ""
         raise problem("permission_denied", f"{demand.sentence}{note}")
     if approval.binding != current_binding:
@@ -189,18 +204,88 @@ def check_may_approve(
             "The challenger, a champion at or above its layer, or the thresholds have changed since this was shown to you. "
             "Read the promotion again, then approve.",
         )
-    before = [a.at for a in approvals if a.user_id == approval.user_id and a.binding == current_binding]
+    same = [a for a in approvals if a.binding == current_binding and not a.people.isdisjoint(approval.people)]
+    before = [a.at for a in same]
     if before and demand.rule is not Rule.OWNER_TWICE:
-        raise problem("already_decided", f"You approved this promotion at {_clock(min(before))}; once is enough.")
+        who = "You" if any(a.user_id == approval.user_id for a in same) else "The person you act for, or who acts for them,"
+        raise problem("already_decided", f"{who} approved this promotion at {_clock(min(before))}; once is enough.")
     next_state(state, Event.APPROVED)
     if before and approval.at < min(before) + COOLING:
         when = _clock(min(before) + COOLING)
         raise problem("wrong_state", f"The second confirmation is possible from {when}, 10 minutes after the first.")
 
 
-def _counts(demand: Demand, roles: Collection[str], by_author: bool, sole_manager_is_author: bool) -> bool:
-    if demand.not_author and by_author:
+def capacity(
+    demand: Demand,
+    approvals: Sequence[Approval],
+    *,
+    user_id: UUID,
+    capacities: Sequence[Capacity],
+    current_binding: str,
+    authors: Collection[UUID],
+    sole_manager_is_author: bool = False,
+    now: datetime | None = None,
+) -> Capacity | None:
+    """In which of the capacities the person's approval would bring the promotion on; None where they have nothing to decide: an author,
+    somebody who has answered, or whose word isn't asked for. One's own right goes before a delegated one that would do no more. With
+    `now`, also None while an owner's second confirmation would come too early.
+    """
+    if demand.rule is Rule.AUTOMATIC:
+        return None
+    bound = [approval for approval in approvals if approval.binding == current_binding]
+    at = max((approval.at for approval in bound), default=None)
+    possible = []
+    for each in capacities:
+        approval = Approval(
+            user_id, each.roles, at or datetime.max.replace(tzinfo=UTC), current_binding, delegated_from=each.delegated_from
+        )
+        heard = [a.at for a in bound if not a.people.isdisjoint(approval.people)]
+        early = heard and (demand.rule is not Rule.OWNER_TWICE or (now is not None and now < min(heard) + COOLING))
+        if not early and _counts(demand, approval, authors, sole_manager_is_author):
+            possible.append((each, approval))
+    for each, approval in possible:
+        counted = [a for a in bound if _counts(demand, a, authors, sole_manager_is_author)]
+        if demand.rule is not Rule.TWO_PEOPLE or not _missing_of_two(demand, [*counted, approval]):
+            return each
+    # Nobody's word alone is enough yet: an admin's brings it further than a manager's.
+    possible.sort(key=lambda found: TENANT_ADMIN not in found[0].roles)
+    return possible[0][0] if possible else None
+
+
+def lapse(approval: Approval, *, current_binding: str, still_held: Collection[Capacity], now: datetime, lasts: timedelta) -> str | None:
+    """Why an approval no longer stands, a sentence; None where it does. `still_held`: the capacities that its giver has now.
+
+    It stands for what was shown, for so long, and while its giver could still give it: each approving role by which it was given.
+    """
+    if approval.binding != current_binding:
+        return "The challenger, a champion at or above the layer, or the thresholds changed."
+    if now >= approval.at + lasts:
+        return f"It was given on {_clock(approval.at)} and the promotion was not started within {days(lasts)}."
+    used = approval.roles & {MANAGER, TENANT_ADMIN}
+    held = {role for each in still_held if each.delegated_from == approval.delegated_from for role in each.roles}
+    lost = sorted(used - held)
+    if lost:
+        names = " and ".join(role.replace("_", " ") for role in lost)
+        by = "" if approval.delegated_from is None else ", a role that was lent and is so no longer"
+        return f"Who gave it is not {names} here any more{by}."
+    return None
+
+
+def _own(demand: Demand, approval: Approval, authors: Collection[UUID]) -> str:
+    who = "You are" if approval.user_id in authors or approval.is_author else "The person for whom you act is"
+    why = demand.sentence if approval.delegated_from is None else "By a delegated right nobody approves what either of the two made."
+    return f"{who} an author of this change: wrote, requested or started it. {why}"
+
+
+def _counts(demand: Demand, approval: Approval, authors: Collection[UUID], sole_manager_is_author: bool) -> bool:
+    """A delegated right never serves what either of the two has made, whatever the tier lets an author do in their own right."""
+    if (demand.not_author or approval.delegated_from is not None) and approval.by_author(authors):
         return False
+    return _asked(demand, approval.roles, sole_manager_is_author)
+
+
+def _asked(demand: Demand, roles: Collection[str], sole_manager_is_author: bool) -> bool:
+    """Whether the demand asks for the word of somebody with these roles."""
     stand_in = demand.rule is Rule.MANAGER and sole_manager_is_author and TENANT_ADMIN in roles
     return stand_in or any(role in demand.roles for role in roles)
 
@@ -223,14 +308,16 @@ def _missing(demand: Demand, counted: Sequence[Approval], now: datetime, sole_ma
 
 
 def _missing_of_two(demand: Demand, counted: Sequence[Approval]) -> tuple[str, ...]:
-    people = {approval.user_id for approval in counted}
-    has_admin = any(TENANT_ADMIN in approval.roles for approval in counted)
     not_author = " who is not an author" if demand.not_author else ""
-    if not people:
+    if not counted:
         return (demand.sentence,)
-    if not has_admin:
+    admins = [approval for approval in counted if TENANT_ADMIN in approval.roles]
+    if not admins:
         return (f"A tenant admin{not_author} has to approve as well.",)
-    return () if len(people) > 1 else (f"One more manager or tenant admin{not_author} has to approve.",)
+    # Two people: a delegate and the one they act for are one.
+    if any(admin.people.isdisjoint(other.people) for admin in admins for other in counted):
+        return ()
+    return (f"One more manager or tenant admin{not_author} has to approve.",)
 
 
 def _clock(at: datetime) -> str:

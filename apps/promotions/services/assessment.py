@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +10,13 @@ from django.utils import timezone
 
 from apps.audit.services import record
 from apps.core.context import ActionContext
+from apps.identity.selectors import roles_in
 from apps.packs.blast import layer_key
 from apps.packs.chains import Pictures, violations_of
 from apps.packs.domain.scopes import Scope
 from apps.packs.domain.values import VersionRef
 from apps.packs.selectors import Reach, blast_radius_of
+from apps.promotions.deciders import capacities, every_manager_is_author, limits
 from apps.promotions.domain import approvals as rules
 from apps.promotions.domain.evidence import Arm, Evidence
 from apps.promotions.domain.gate import gate
@@ -26,16 +28,17 @@ from apps.promotions.evidence import evidence_of
 from apps.promotions.models import Approval, Invalid, Promotion
 from apps.promotions.selectors import (
     Sides,
+    as_given,
     author_kinds_of,
     authors_of,
     binding_of,
     demand_of,
-    every_manager_is_author,
     given_approvals,
 )
 from apps.promotions.services.decisions import close
+from apps.promotions.services.telling import tell_decided, tell_requested
 
-FIELDS = ["state", "forced", "risk_level", "risk_reasons", "thresholds", "verdict", "binding", "blast", "evaluated_at"]
+FIELDS = ["state", "forced", "risk_level", "risk_reasons", "thresholds", "verdict", "binding", "blast", "evaluated_at", "awaiting_since"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class Assessment:
     demand: rules.Demand
     status: rules.Status
     verdict: Verdict
+    # Why approvals were voided just now.
+    voided: tuple[str, ...] = ()
 
 
 def assess_now(ctx: ActionContext, promotion: Promotion, pictures: Pictures) -> Assessment:
@@ -137,8 +142,8 @@ def reassess(ctx: ActionContext, promotion: Promotion) -> Assessment | None:
         return None
     held = {name: getattr(promotion, name) for name in FIELDS}
     pictures = Pictures.of(promotion.layer.tenant_id)
-    void_stale(ctx, promotion, pictures)
-    found = assess_now(ctx, promotion, pictures)
+    voided = void_lapsed(ctx, promotion, pictures)
+    found = replace(assess_now(ctx, promotion, pictures), voided=tuple(voided))
     before = promotion.state
     if promotion.state == State.READY and not found.status.satisfied:
         promotion.state = next_state(promotion.state, Event.APPROVAL_VOIDED).value
@@ -147,6 +152,7 @@ def reassess(ctx: ActionContext, promotion: Promotion) -> Assessment | None:
     if promotion.state == State.AWAITING_APPROVAL and found.status.satisfied:
         promotion.state = next_state(promotion.state, Event.APPROVED).value
     _keep(promotion, found, held)
+    _tell(ctx, promotion, before)
     if promotion.state != before:
         facts = {"from": before, "to": promotion.state, "outcome": found.verdict.evidence_outcome.value, "risk": found.risk.level}
         record(ctx, "promotion.assessed", promotion, data=facts)
@@ -160,15 +166,48 @@ def _keep(promotion: Promotion, found: Assessment, held: dict[str, Any]) -> None
     promotion.thresholds, promotion.verdict = found.thresholds.to_json(), found.verdict.to_json()
     promotion.binding, promotion.blast = found.binding, found.reach.as_json()
     promotion.evaluated_at = timezone.now()
+    waits = promotion.state == State.AWAITING_APPROVAL
+    promotion.awaiting_since = (promotion.awaiting_since or promotion.evaluated_at) if waits else None
     promotion.save(update_fields=[name for name in FIELDS if getattr(promotion, name) != held[name]])
 
 
-def void_stale(ctx: ActionContext, promotion: Promotion, pictures: Pictures) -> None:
-    """Voids, visibly, the approvals that were given for something else than what stands now."""
+def _tell(ctx: ActionContext, promotion: Promotion, before: str) -> None:
+    """Whom a new demand, or the end of one, concerns."""
+    if promotion.state == State.AWAITING_APPROVAL and promotion.awaiting_since == promotion.evaluated_at:
+        tell_requested(ctx, promotion)
+    if promotion.state == State.READY and before != State.READY and demand_of(promotion).people:
+        tell_decided(ctx, promotion, "approved")
+
+
+def lapsed(promotion: Promotion, binding: str | None = None) -> list[tuple[Approval, str]]:
+    """The standing approvals that no longer count, each with the reason: given for something else than `binding` (by default what was
+    judged last), too long ago, or by somebody who could not give it now."""
+    rows = list(Approval.objects.filter(promotion=promotion, approved=True, voided_at__isnull=True).order_by("created_at"))
+    if not rows:
+        return []
+    held = roles_in(promotion.tenant_id, {row.user_id for row in rows})
+    now, found = timezone.now(), []
+    for row in rows:
+        why = rules.lapse(
+            as_given(row),
+            current_binding=promotion.binding if binding is None else binding,
+            still_held=capacities(held.get(row.user_id, ()), promotion.layer),
+            now=now,
+            lasts=limits().approval,
+        )
+        if why is not None:
+            found.append((row, why))
+    return found
+
+
+def void_lapsed(ctx: ActionContext, promotion: Promotion, pictures: Pictures) -> list[str]:
+    """Voids, visibly, the approvals that no longer count, and tells people; why, a sentence each."""
     binding = binding_of(promotion, Sides.of(promotion, pictures).thresholds, pictures)
-    stale = Approval.objects.select_for_update().filter(promotion=promotion, voided_at__isnull=True).exclude(binding=binding)
-    for approval in stale:
-        approval.voided_at = timezone.now()
-        approval.voided_reason = "The challenger, a champion at or above the layer, or the thresholds changed."
+    said = []
+    for approval, why in lapsed(promotion, binding):
+        approval.voided_at, approval.voided_reason = timezone.now(), why
         approval.save(update_fields=["voided_at", "voided_reason"])
-        record(ctx, "approval.voided", approval, data={"promotion": str(promotion.pk)}, reason=approval.voided_reason)
+        record(ctx, "approval.voided", approval, data={"promotion": str(promotion.pk)}, reason=why)
+        tell_decided(ctx, promotion, "voided", because=why)
+        said.append(why)
+    return said

@@ -19,6 +19,7 @@ from apps.packs.services.layers import suspend_layer
 from apps.packs.services.versions import archive
 from apps.promotions.domain.transitions import Event, next_state
 from apps.promotions.models import OPEN_STATES, Approval, Decision, DecisionKind, Promotion
+from apps.promotions.services.telling import tell_decided
 
 
 def decide(
@@ -60,7 +61,8 @@ def decide(
 
 
 def _approval(row: Approval) -> dict[str, Any]:
-    return {"user": str(row.user_id), "roles": row.roles, "approved": row.approved, "at": row.created_at.isoformat()}
+    behalf = {"on_behalf_of": str(row.on_behalf_of_id)} if row.on_behalf_of_id else {}
+    return {"user": str(row.user_id), "roles": row.roles, "approved": row.approved, "at": row.created_at.isoformat(), **behalf}
 
 
 def after_champion_moved(ctx: ActionContext, layer: Layer, decision: Decision, *, kept: Promotion | None = None) -> None:
@@ -75,8 +77,12 @@ def after_champion_moved(ctx: ActionContext, layer: Layer, decision: Decision, *
 def close(ctx: ActionContext, promotion: Promotion, event: Event, *, archived_reason: str, reason: str = "") -> None:
     """Ends a promotion without a promotion; its challenger leaves the running."""
     promotion.state = next_state(promotion.state, event).value
-    promotion.closed_at = timezone.now()
-    promotion.save(update_fields=["state", "closed_at"])
+    promotion.closed_at, promotion.awaiting_since = timezone.now(), None
+    if event is Event.EXPIRE:
+        promotion.expired_because = reason
+    promotion.save(update_fields=["state", "closed_at", "awaiting_since", "expired_because"])
+    if event in (Event.EXPIRE, Event.REJECT):
+        tell_decided(ctx, promotion, promotion.state, because=promotion.expired_because)
     if promotion.challenger is not None:
         archive(promotion.challenger, archived_reason)
     record(ctx, f"promotion.{promotion.state}", promotion, data={"layer": str(promotion.layer_id)}, reason=reason)

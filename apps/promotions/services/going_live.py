@@ -23,6 +23,7 @@ from apps.promotions.selectors import history_of
 from apps.promotions.services.assessment import Assessment, reassess
 from apps.promotions.services.decisions import after_champion_moved, decide, suspend_invalid
 from apps.promotions.services.requests import locked_promotion
+from apps.promotions.services.telling import tell_decided
 
 
 def start_promotion(*, ctx: ActionContext, promotion_id: UUID, reason: str = "", force: bool = False) -> Promotion:
@@ -84,6 +85,8 @@ def _current(ctx: ActionContext, promotion: Promotion, *, forcing: bool) -> Asse
         raise problem(
             "approval_stale", "A champion at or above the layer, or the thresholds, changed since it was approved; approve it again."
         )
+    if state_before == State.READY and found.voided:
+        raise problem("approval_stale", f"An approval no longer counts: {' '.join(found.voided)} It has to be given again.")
     if promotion.state == State.AWAITING_APPROVAL:
         if forcing:
             return found
@@ -101,6 +104,7 @@ def _go(ctx: ActionContext, promotion: Promotion, found: Assessment, reason: str
     promotion.closed_at = timezone.now()
     promotion.save(update_fields=["state", "closed_at"])
     decision = decide(ctx, layer, kind, champion=old, challenger=new, promotion=promotion, reason=reason or promotion.reason)
+    tell_decided(ctx, promotion, promotion.state)
     after_champion_moved(ctx, layer, decision, kept=promotion)
 
 
@@ -145,6 +149,7 @@ def _mark_rolled_back(ctx: ActionContext, layer: Layer, version: PackVersion) ->
         promoted.state = next_state(promoted.state, Event.ROLL_BACK).value
         promoted.save(update_fields=["state"])
         record(ctx, "promotion.rolled_back", promoted, data={"layer": str(layer.pk)})
+        tell_decided(ctx, promoted, promoted.state)
 
 
 def bootstrap(*, ctx: ActionContext, version_id: UUID) -> Decision:

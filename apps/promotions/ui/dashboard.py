@@ -9,13 +9,14 @@ from django.db.models import Min
 from django.http import HttpRequest
 from django.utils import timezone
 
-from apps.core.access import Action
 from apps.core.admin import cells
 from apps.core.context import ActionContext
 from apps.core.http import context_of
+from apps.core.navigation import may_answer
 from apps.evals.models import EvalRun
 from apps.packs.models import Layer
-from apps.promotions.models import Approval, Decision, Promotion, State
+from apps.promotions.models import Awaited, Decision, Promotion, State
+from apps.promotions.waiting import waiting
 from apps.telemetry.models import Run, UnscoredBatch
 
 FEW = 8
@@ -35,9 +36,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "title": "Now",
         "subtitle": None,
         "tenant": getattr(request, "tenant", None),
-        "tiles": _tiles(ctx),
+        "tiles": _tiles(request, ctx),
         "tables": [
-            _promotions(ctx, "Waiting for your approval", _mine(ctx), "Nothing waits for you."),
+            _promotions(ctx, "Waiting for your approval", _mine(request, ctx), "Nothing waits for you."),
             _promotions(ctx, "Ready to start", _in(ctx, State.READY), "Nothing is ready."),
             _promotions(ctx, "Blocked", _in(ctx, State.BLOCKED), "Nothing is blocked."),
             _flagged(ctx),
@@ -47,15 +48,14 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _in(ctx: ActionContext, state: str, action: Action = Action.VIEW) -> Any:
-    rows = Promotion.objects.restrict(ctx, action).filter(state=state, tenant_id=ctx.tenant_id)
+def _in(ctx: ActionContext, state: str) -> Any:
+    rows = Promotion.objects.restrict(ctx).filter(state=state, tenant_id=ctx.tenant_id)
     return rows.select_related("layer__pack", "challenger", "requested_by").defer(*HEAVY).order_by("-id")
 
 
-def _mine(ctx: ActionContext) -> Any:
-    """Those that wait for approval where this person may give it, and has not yet."""
-    given = Approval.objects.filter(user_id=str(ctx.user_id), voided_at__isnull=True).values("promotion_id")
-    return _in(ctx, State.AWAITING_APPROVAL, Action.APPROVE).exclude(requested_by_id=ctx.user_id).exclude(pk__in=given)
+def _mine(request: HttpRequest, ctx: ActionContext) -> Any:
+    """Those that this person may decide, the oldest first."""
+    return _in(ctx, State.AWAITING_APPROVAL).filter(pk__in=list(waiting(request))).order_by("awaiting_since", "id")
 
 
 def _table(title: str, headers: list[str], rows: list[list[Any]], empty: str, all_url: str) -> dict[str, Any]:
@@ -72,8 +72,9 @@ def _promotions(ctx: ActionContext, title: str, found: Any, empty: str) -> dict[
         ]
         for row in found[: FEW + 1]
     ]
-    state = {"Ready to start": State.READY, "Blocked": State.BLOCKED}.get(title, State.AWAITING_APPROVAL)
-    return _table(title, ["Promotion", "Risk", "Requested by", "Requested"], rows, empty, cells.list_url(Promotion, state__exact=state))
+    state = {"Ready to start": State.READY, "Blocked": State.BLOCKED}.get(title)
+    url = cells.list_url(Promotion, state__exact=state) if state else cells.list_url(Awaited)
+    return _table(title, ["Promotion", "Risk", "Requested by", "Requested"], rows, empty, url)
 
 
 def _flagged(ctx: ActionContext) -> dict[str, Any]:
@@ -103,12 +104,14 @@ def _decisions(ctx: ActionContext) -> dict[str, Any]:
     return _table("Decided last", ["Layer", "Decision", "By", "When"], rows, "Nothing has been decided yet.", cells.list_url(Decision))
 
 
-def _tiles(ctx: ActionContext) -> list[dict[str, Any]]:
+def _tiles(request: HttpRequest, ctx: ActionContext) -> list[dict[str, Any]]:
     now = timezone.now()
     runs = Run.objects.restrict(ctx).filter(created_at__gte=now - DAY)[: MOST + 1].count()
-    waiting = UnscoredBatch.objects.restrict(ctx).aggregate(since=Min("created_at"))["since"]
-    lag = int((now - waiting).total_seconds()) if waiting else 0
+    unscored = UnscoredBatch.objects.restrict(ctx).aggregate(since=Min("created_at"))["since"]
+    lag = int((now - unscored).total_seconds()) if unscored else 0
+    mine = {"figure": len(waiting(request)), "label": "approvals waiting for you", "url": cells.list_url(Awaited)}
     return [
+        *([mine] if may_answer(request) else []),
         {"figure": f"{MOST:,}+" if runs > MOST else f"{runs:,}", "label": "runs in 24 hours", "url": cells.list_url(Run)},
         {"figure": f"{lag:,} s", "label": "score lag", "url": ""},
         {

@@ -12,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.core.errors import Problem
-from apps.promotions.domain.approvals import Approval, Status, binding, check_may_approve, column, demand, evaluate
+from apps.promotions.domain.approvals import (
+    Approval,
+    Capacity,
+    Status,
+    binding,
+    capacity,
+    check_may_approve,
+    column,
+    demand,
+    evaluate,
+    lapse,
+)
+from apps.promotions.domain.expiry import Limits, Reminder, is_over, reminder_due
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ANN, BEN, CYD, DOT = (UUID(int=number) for number in range(1, 5))
@@ -213,3 +225,86 @@ def test_authors_never_satisfy_what_excludes_them(
 def test_one_more_approval_never_undoes_the_rest(level: str, tier: str, given: list[Approval], more: Approval) -> None:
     if status(level, tier, *given).satisfied:
         assert status(level, tier, *given, more).satisfied
+
+
+BOTH = st.builds(
+    Approval,
+    people,
+    st.frozensets(st.sampled_from(["manager", "tenant_admin", "viewer"]), max_size=2),
+    st.just(NOW),
+    st.just(BOUND),
+    delegated_from=st.none() | people,
+).filter(lambda approval: approval.user_id != approval.delegated_from)
+
+
+@given(st.sampled_from(["team", "enterprise"]), st.lists(BOTH, max_size=5), st.sets(people, max_size=2))
+def test_two_people_are_two_persons_and_two_principals(tier: str, given: list[Approval], authors: set[UUID]) -> None:
+    """Whoever acts for whom: two of the approvals share neither who spoke nor whose right it was, and one is an admin's."""
+    found = evaluate(demand("high", tier), given, current_binding=BOUND, authors=authors, now=NOW)
+    worth = [a for a in found.counted if a.roles & {"manager", "tenant_admin"}]
+    pairs = [(a, b) for a in worth for b in worth if "tenant_admin" in a.roles and not a.people & b.people]
+    assert found.satisfied == bool(pairs)
+    for approval in found.counted:
+        if approval.delegated_from is not None:
+            assert not approval.people & authors
+
+
+@given(st.sampled_from(LEVELS), st.sampled_from(TIERS), st.lists(BOTH, max_size=3), people, st.lists(people, max_size=2), st.sets(people))
+def test_what_waits_for_a_person_is_what_they_may_approve(
+    level: str, tier: str, given: list[Approval], person: UUID, lenders: list[UUID], authors: set[UUID]
+) -> None:
+    wanted = demand(level, tier)
+    held = [Capacity(frozenset({"manager"})), *(Capacity(frozenset({"tenant_admin"}), each) for each in lenders if each != person)]
+
+    def allowed(each: Capacity) -> bool:
+        approval = Approval(person, each.roles, NOW + timedelta(hours=1), BOUND, delegated_from=each.delegated_from)
+        try:
+            check_may_approve(wanted, given, approval=approval, state="awaiting_approval", current_binding=BOUND, authors=authors)
+        except Problem:
+            return False
+        return wanted.rule != "automatic"
+
+    found = capacity(wanted, given, user_id=person, capacities=held, current_binding=BOUND, authors=authors)
+    assert (found is not None) == any(allowed(each) for each in held)
+    assert found is None or allowed(found)
+
+
+@pytest.mark.parametrize(
+    ("approval", "held", "after", "word"),
+    [
+        (MANAGER, [Capacity(frozenset({"manager", "viewer"}))], 6, None),
+        (MANAGER, [Capacity(frozenset({"manager"}))], 7, "7 days"),
+        (MANAGER, [Capacity(frozenset({"viewer"}))], 1, "manager here any more"),
+        (MANAGER, [], 1, "manager here any more"),
+        (MANAGER, [Capacity(frozenset({"manager"}), CYD)], 1, "manager here any more"),
+        (yes(BEN, "manager", delegated_from=CYD), [Capacity(frozenset({"manager"}), CYD)], 1, None),
+        (yes(BEN, "manager", delegated_from=CYD), [Capacity(frozenset({"manager"}))], 1, "lent and is so no longer"),
+        (yes(BEN, "manager", bound="other"), [Capacity(frozenset({"manager"}))], 1, "changed"),
+    ],
+)
+def test_an_approval_lapses_with_what_it_rests_on(approval: Approval, held: list[Capacity], after: int, word: str | None) -> None:
+    why = lapse(approval, current_binding=BOUND, still_held=held, now=NOW + timedelta(days=after), lasts=timedelta(days=7))
+    assert why is None if word is None else word in (why or "")
+
+
+LIMITS = Limits(timedelta(days=7), timedelta(days=7))
+
+
+@given(st.floats(0.5, 30), st.lists(st.floats(0, 40), max_size=30))
+def test_reminders_come_once_each_within_the_demand(length: float, looks: list[float]) -> None:
+    limits = Limits(timedelta(days=length), timedelta(days=7))
+    sent: list[Reminder] = []
+    for at in sorted(looks):
+        now = NOW + timedelta(days=at)
+        found = reminder_due(NOW, now, limits, sent)
+        if found is not None:
+            assert found not in sent and not is_over(NOW, now, limits)
+            assert now >= NOW + timedelta(days=1 if found is Reminder.FIRST else length - 1)
+            sent.append(found)
+    assert sent in ([], [Reminder.FIRST], [Reminder.LAST], [Reminder.FIRST, Reminder.LAST])
+
+
+def test_reminders_after_one_day_and_one_day_before_the_end() -> None:
+    said = [reminder_due(NOW, NOW + timedelta(days=day), LIMITS, ()) for day in range(9)]
+    assert said == [None, *[Reminder.FIRST] * 5, Reminder.LAST, None, None]
+    assert reminder_due(NOW, NOW + timedelta(days=6), LIMITS, [Reminder.FIRST]) is Reminder.LAST
