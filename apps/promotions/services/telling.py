@@ -34,9 +34,6 @@ def tell_decided(ctx: ActionContext, promotion: Promotion, outcome: str, *, beca
 
 
 def _tell(ctx: ActionContext, event: str, promotion: Promotion, people: Iterable[UUID], said: str, **facts: str) -> None:
-    recipients = tuple(sorted(people))
-    if not recipients:
-        return
     layer, until = promotion.layer, expiry_of(promotion)
     # The scope of a user names a person of the harness.
     scope = layer.scope if layer.scope_type != "user" else "a user's scope"
@@ -47,7 +44,8 @@ def _tell(ctx: ActionContext, event: str, promotion: Promotion, people: Iterable
         event,
         tenant_id=promotion.tenant_id,
         subject_id=promotion.pk,
-        recipients=recipients,
+        # Webhooks hear of it also where it concerns no person.
+        recipients=tuple(sorted(people)),
         title=f"{subject} of {layer.pack.slug} at {scope} {said}",
         path=reverse("admin:promotions_promotion_change", args=[promotion.pk]),
         facts={**{name: value for name, value in known.items() if value}, **facts},
