@@ -100,7 +100,7 @@ class Findings(list[str]):
 
     def expect(self, holds: bool, what: str, response: Any) -> None:
         if not holds:
-            self.append(f"{what}: {response.status_code} {response.content[:300]!r}")
+            self.append(what if response is None else f"{what}: {response.status_code} {response.content[:300]!r}")
 
     def problem(self, what: str, response: Any) -> None:
         """An error is a problem with a known code and the id of its request; and never a fault of ours."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import schemathesis
@@ -109,8 +110,6 @@ def explore(world: World, operation: Any, who: str | None, examples: int, seed: 
                     found[what] += 1
                     shown.setdefault(what, str(group)[-900:])
 
-    try:
+    with suppress(Unsatisfiable):
         run()
-    except Unsatisfiable:
-        pass
     return [f"{what} ({times} times)\n{shown[what]}" for what, times in found.items()]

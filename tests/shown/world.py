@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from apps.audit.models import Event as AuditEvent
 from apps.core.context import ActionContext, Actor, RoleGrant
@@ -127,6 +128,10 @@ def furnish(name: str, tenant: Tenant, team: Team | None, scope: str, library: P
     things: dict[str, Any] = place.objects
     if library is not None and team is None:
         things["subscription"] = make.subscription(tenant, library.objects["pack"])  # type: ignore[arg-type]
+    things["spare pack"] = make.own_pack(tenant, f"spare-{name}")
+    if name == "shared":
+        every = IntervalSchedule.objects.create(every=7, period="minutes")
+        things["task"] = PeriodicTask.objects.create(name="tests", task="core.sweep", interval=every, enabled=False)
     things["audit event"] = AuditEvent.objects.filter(tenant_id=tenant.pk).order_by("seq").first()
     _name(place, things)
     return place
