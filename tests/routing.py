@@ -36,17 +36,17 @@ class Route:
 def routes() -> list[Route]:
     """Those of the resolver, without the one that catches what no other takes."""
     found = {}
-    for path, view in _patterns(get_resolver().url_patterns, ""):
+    for path, view in urls_of(get_resolver().url_patterns, ""):
         if path.startswith("api/v1/") and (methods := _methods(view)):
             found[_named(path.removeprefix("api/v1/"))] = methods
     return [Route(path, methods) for path, methods in sorted(found.items())]
 
 
-def _patterns(patterns: list[Any], before: str) -> Iterator[tuple[str, Any]]:
+def urls_of(patterns: list[Any], before: str) -> Iterator[tuple[str, Any]]:
     for pattern in patterns:
         path = before + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
-            yield from _patterns(pattern.url_patterns, path)
+            yield from urls_of(pattern.url_patterns, path)
         elif isinstance(pattern, URLPattern):
             yield path, pattern.callback
 
