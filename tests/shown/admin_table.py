@@ -5,8 +5,8 @@ PAGES: model, right to look, seen, the kind of object in `world`.
 ACTS: model, act (`*` before an act of the list), right, where, seen, kind, what the press of its button answers.
 
 - where: as in `api_table`; `offered-anywhere`: its page opens for whoever holds the right in any team, and the service decides by the object.
-- answer: 302 is done, and one is led on; 200 is done, with a page of its own; 409 and 422 say why it cannot be in this state, and then its
-  page is not opened either. `place=` where it differs.
+- answer: 302 is done, and one is led on; 200 is done, with a page of its own; `idle` is so already, and led on; 409 and 422 say why it cannot
+  be in this state. Of these three the page is not opened either. `place=` where it differs.
 - exceptions: `who@place=` an answer, `refused` or `hidden`.
 """
 
@@ -71,7 +71,7 @@ identity.Agent         activate           operate            object    own      
 identity.Agent         retire             manage_tenant      object    own       agent            302
 identity.Agent         issue-token        manage_tokens      object    own       agent            200
 identity.OidcProvider  switch-off         manage_tenant      tenant    own       provider         302
-identity.OidcProvider  switch-on          manage_tenant      tenant    own       provider         409
+identity.OidcProvider  switch-on          manage_tenant      tenant    own       provider         idle
 identity.GroupRole     *add               manage_members     home      none      -                302
 identity.GroupRole     remove             manage_members     object    own       group role       302
 identity.AgentToken    *issue             manage_tokens      home      none      -                200
@@ -81,7 +81,7 @@ identity.ApiToken      revoke             manage_tokens      tenant    own      
 packs.Pack             *create            author             home      none      -                302
 packs.Pack             write              author             offered-anywhere  library  pack      302
 packs.Pack             change             author             tenant    library   pack             302
-packs.Pack             subscribe          adopt              home      library   spare pack       422;shared=302
+packs.Pack             subscribe          adopt              home      library   spare pack       422;shared=302  platform-admin@shared=422
 packs.Pack             eval-set           evaluate           home      library   pack             302
 packs.Subscription     pin                adopt              tenant    own       subscription     302
 packs.Subscription     unsubscribe        adopt              tenant    own       subscription     302
@@ -164,7 +164,7 @@ class ActRow:
             return False
         if self.where == "offered-anywhere":
             return any(holds(who, self.right, PEOPLE[who].tenant, team=team) for team in (False, True))
-        return self.may(who, place) and self.done.get(place, self.done["done"]) in ("200", "302")
+        return self.may(who, place) and self.answer(who, place) in ("200", "302", "refused")
 
 
 def _page(line: str) -> Page:
@@ -174,7 +174,7 @@ def _page(line: str) -> Page:
 
 def _act(line: str) -> ActRow:
     model, act, right, where, seen, *rest = line.split()
-    at = next(index for index, word in enumerate(rest) if word[:3].isdigit())
+    at = next(index for index, word in enumerate(rest) if word[:3].isdigit() or word == "idle")
     first, *others = rest[at].split(";")
     exceptions = (each.replace("@", "=").split("=") for each in rest[at + 1 :])
     return ActRow(

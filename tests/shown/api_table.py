@@ -33,7 +33,7 @@ get     versions/{pk}/                view               tenant     library   20
 get     versions/{pk}/diff/           view               tenant     library   200
 get     versions/{pk}/blast-radius/   view               tenant     library   200
 get     subscriptions/                view               home       list      200
-post    subscriptions/                adopt              home       library   422;shared=201
+post    subscriptions/                adopt              home       library   422;shared=201  platform-admin@shared=422
 get     subscriptions/{pk}/           view               tenant     own       200
 delete  subscriptions/{pk}/           adopt              tenant     own       204
 get     content-schema/               -                  home       none      200
