@@ -95,7 +95,8 @@ GRANTS: dict[str, str] = {
     "identity_acquaintance": APPEND,
     "identity_delegation": columns("revoked_at"),
     "identity_oidcprovider": columns("name", "secret_env", "scopes", "groups_claim", "verified_claim", "enabled"),
-    "identity_grouprole": "SELECT, INSERT, DELETE",
+    # The update is for FOR UPDATE alone.
+    "identity_grouprole": columns("created_at") + ", DELETE",
     "identity_agent": columns("name", "team_id", "domain", "autonomy", "harness_kind", "model_policy", "default_pack", "status"),
     "identity_agenttoken": columns("revoked_at", "expires_at", "name", "successor_id"),
     "identity_apitoken": columns("revoked_at", "expires_at", "name", "successor_id"),

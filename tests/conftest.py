@@ -56,6 +56,10 @@ hypothesis_settings.register_profile("mission_control", deadline=None, print_blo
 hypothesis_settings.load_profile("mission_control")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--schemathesis-examples", type=int, default=2, help="requests to each operation of the API by each kind of person")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """The controller of an xdist run gives its workers the run, not its own settings: each loads them after its own conftest."""
     if getattr(config.option, "numprocesses", None) and WORKER == "main":

@@ -10,6 +10,7 @@ from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
 from redis.exceptions import RedisError
 
 from apps.core.generations import watcher
@@ -23,11 +24,13 @@ def remark(name: str, state: Callable[[], str]) -> None:
     _remarks[name] = state
 
 
+@require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
     """The process answers."""
     return HttpResponse(b"ok\n", content_type="text/plain")
 
 
+@require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
     """Database, broker and migrations: 200 when all are well, else 503 naming what is not; and what rooms have to remark besides."""
     checks: dict[str, str] = {"database": "ok", "broker": "ok", "migrations": "ok"}

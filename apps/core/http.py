@@ -36,6 +36,8 @@ def problem_response(error: Problem, request: HttpRequest) -> HttpResponse:
     response = HttpResponse(body, status=error.status, content_type=PROBLEM_TYPE)
     if error.status == 401:
         response["WWW-Authenticate"] = "Bearer"
+    if error.status == 405 and (said := getattr(getattr(request.resolver_match, "func", None), "documentation", None)):
+        response["Allow"] = "GET, HEAD" if said.method == "GET" else said.method
     if "retry_after" in error.extra:
         response["Retry-After"] = str(error.extra["retry_after"])
     return response

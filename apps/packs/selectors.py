@@ -11,11 +11,9 @@ from uuid import UUID
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from apps.core.access import Action
 from apps.core.context import ActionContext, for_every_user
 from apps.core.errors import problem
 from apps.identity.models import Agent, Team, Tenant
-from apps.identity.permissions import require
 from apps.identity.selectors import platform_id
 from apps.packs.across import serving_everywhere
 from apps.packs.blast import blast_targets, layer_key
@@ -25,7 +23,7 @@ from apps.packs.domain.render import render
 from apps.packs.domain.scopes import Scope
 from apps.packs.domain.validate import resolve_chain
 from apps.packs.domain.values import Effective, VersionRef
-from apps.packs.models import Layer, PackVersion
+from apps.packs.models import Layer, Pack, PackVersion
 from apps.packs.pointers import find_pack, references, scopes_of, version_ids
 
 __all__ = ["EffectivePack", "Reach", "blast_radius_of", "champion_of", "effective_for", "layers_serving", "prefix_chain"]
@@ -64,9 +62,9 @@ def effective_for(
     user: str | None = None,
     as_of: str | datetime | None = None,
 ) -> EffectivePack:
-    """The effective pack of the context's tenant at an agent, team or user, for people. Raises Problem `permission_denied`, `not_found`,
+    """The effective pack of the context's tenant at an agent, team or user, for people. Raises Problem `not_found`,
     `invalid`, `no_champion`, `no_valid_pack`."""
-    require(ctx, Action.VIEW, tenant_id=ctx.tenant_id)
+    Pack.objects.visible(ctx, slug=pack_slug)
     here = Tenant.objects.get(pk=ctx.tenant_id)
     if tenant is not None and tenant != here.slug:
         raise problem("not_found", f"There is no tenant '{tenant[:63]}' here.")

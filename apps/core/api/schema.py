@@ -36,3 +36,39 @@ class Schema(AutoSchema):
             ProblemSerializer, "default", ["application/problem+json"], direction
         )
         return bodies
+
+
+REF = "#/components/responses/{name}"
+_BODY = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_TEXT = {"schema": {"type": "string"}, "required": True}
+_SECONDS = {"schema": {"type": "integer", "minimum": 0}, "required": True, "description": "Seconds to wait before asking again."}
+RESPONSES: dict[str, dict[str, Any]] = {
+    "Refusal": {"description": "Refused; `code` and `detail` say why, and nothing was changed.", "content": _BODY},
+    "NotAuthenticated": {"description": "No token that is valid.", "content": _BODY, "headers": {"WWW-Authenticate": _TEXT}},
+    "Later": {"description": "Not now; nothing was changed.", "content": _BODY, "headers": {"Retry-After": _SECONDS}},
+}
+NAMES = {401: "NotAuthenticated", 429: "Later", 503: "Later"}
+
+
+def name_refusals(result: dict[str, Any], generator: Any, **_: Any) -> dict[str, Any]:
+    """drf-spectacular's POSTPROCESSING_HOOK: in the place of one `default`, each status with which an operation may refuse."""
+    result["components"]["responses"] = RESPONSES
+    for path, operations in result["paths"].items():
+        for method, operation in operations.items():
+            if operation["responses"].pop("default", None) is None:
+                continue
+            for status in refusals(method.upper(), named="{" in path):
+                operation["responses"][str(status)] = {"$ref": REF.format(name=NAMES.get(status, "Refusal"))}
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+    return result
+
+
+def refusals(method: str, *, named: bool) -> list[int]:
+    """The statuses with which such an operation may refuse; `named` where its path names an object."""
+    found = {401, 403, 404, 406, 422, 429, 500, 503}
+    if method != "GET":
+        found |= {400, 409, 413, 415}
+    if named or method == "GET":
+        # The object's state, or that of what is live on a chain; and If-Match.
+        found |= {409, 412} if named else {409}
+    return sorted(found)

@@ -74,6 +74,7 @@ def issue_api_token(
     Raises Problem `invalid` (a person without a role here too), `permission_denied`.
     """
     with ctx.transaction():
+        require(ctx, Action.VIEW, tenant_id=ctx.tenant_id)
         user = _person(ctx, email)
         own = user.pk == ctx.user_id
         # A token with narrow scopes must not beget a wider one.

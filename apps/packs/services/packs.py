@@ -75,7 +75,7 @@ def subscribe(*, ctx: ActionContext, pack_slug: str, pinned_version_id: UUID | N
     with ctx.transaction():
         require(ctx, Action.ADOPT, tenant_id=ctx.tenant_id)
         pack: Pack = Pack.objects.visible(ctx, slug=pack_slug)
-        if pack.tenant_id != platform_id():
+        if pack.tenant_id != platform_id() or pack.tenant_id == ctx.tenant_id:
             raise problem("invalid", "Only packs of the shared library are subscribed to; your own need no subscription.", pointer="/pack")
         pinned = _pinned(ctx, pack, pinned_version_id)
         subscription, created = Subscription.objects.get_or_create(tenant_id=ctx.tenant_id, pack=pack, defaults={"pinned": pinned})

@@ -1,0 +1,208 @@
+"""The one table of the API: which act a route needs, and on what. Each status follows from it, from the role table, and from "invisible is
+404, visible but not allowed is 403".
+
+Columns: method, path (`#x` tells a second use of a route), act, where, seen, done, exceptions.
+
+- act: the right that the role table has to give; `-`: everybody who is signed in may; `govern`: the tenant admins of `platform`.
+- where: whose right. `object`: on the object, a role in its team is enough; `tenant`: in the object's whole tenant; `home`: in one's own
+  tenant, whatever object is named, and before it is looked for; `home-team`: there, or in the team that is named.
+- seen: who sees the object that the path or body names. `own`: who may view in its tenant; `library`: shared ones are seen from everywhere;
+  `governed`: `own`, and `platform`'s tenant admins see all. `list`: all that one sees, be it nothing. `none`: no object is named.
+- done: the status when the object is seen and the act allowed; `place=` where it differs, `hidden=` for an object that is not seen (404).
+  409 says that the act is known and the object's state is not one for it.
+- exceptions: `who@place=status`. (A medium risk takes a manager's yes; a tenant admin stands in only where no manager is free of authorship.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.shown.people import PEOPLE, PLACES, holds, sees
+
+TABLE = """
+get     packs/                        view               home       list      200
+post    packs/                        author             home       none      201
+get     packs/{slug}/                 view               tenant     library   200
+patch   packs/{slug}/                 author             tenant     library   200
+get     packs/{slug}/effective/       view               tenant     library   200;team=409
+get     packs/{slug}/layers/          view               tenant     library   200
+get     packs/{slug}/versions/        view               tenant     library   200
+post    packs/{slug}/versions/        author             object     library   201
+get     versions/{pk}/                view               tenant     library   200
+get     versions/{pk}/diff/           view               tenant     library   200
+get     versions/{pk}/blast-radius/   view               tenant     library   200
+get     subscriptions/                view               home       list      200
+post    subscriptions/                adopt              home       library   422;shared=201  platform-admin@shared=422
+get     subscriptions/{pk}/           view               tenant     own       200
+delete  subscriptions/{pk}/           adopt              tenant     own       204
+get     content-schema/               -                  home       none      200
+post    layers/{layer_id}/rollback/   roll_back          object     library   201
+
+get     promotions/                   view               home       list      200
+post    promotions/                   request_promotion  object     library   201
+get     promotions/{pk}/              view               tenant     own       200
+post    promotions/{pk}/evaluate/     evaluate           object     own       200
+post    promotions/{pk}/approve/      approve            object     own       200   admin@team=403 team-admin@team=403
+post    promotions/{pk}/reject/       approve            object     own       200
+post    promotions/{pk}/start/        promote            object     own       200
+post    promotions/{pk}/advance/      promote            object     own       409
+post    promotions/{pk}/hold/         promote            object     own       409
+post    promotions/{pk}/abort/        promote            object     own       200
+get     decisions/                    view               home       list      200
+get     decisions/{pk}/               view               tenant     own       200
+
+get     eval-sets/                    view               home       list      200
+post    eval-sets/                    evaluate           home       library   201
+get     eval-sets/{pk}/               view               tenant     library   200
+get     eval-sets/{pk}/cases/         view               tenant     library   200
+post    eval-sets/{pk}/cases/         evaluate           tenant     library   201
+get     eval-runs/                    view               home       list      200
+post    eval-runs/                    evaluate           object     library   201
+get     eval-runs/{pk}/               view               tenant     library   200   agent@own=200 team-agent@own=200 team-agent@team=200
+get     eval-runs/{pk}/cases/         view               tenant     library   200   agent@own=200 team-agent@own=200 team-agent@team=200
+post    eval-runs/{pk}/outputs/       evaluate           object     library   200
+get     eval-results/                 view               home       list      200
+get     eval-results/{pk}/            view               tenant     library   200
+
+get     agents/                       view               home       list      200
+post    agents/                       manage_tenant      home-team  none      201;hidden=422
+get     agents/{slug}/                view               tenant     own       200
+patch   agents/{slug}/                manage_tenant      object     own       200
+delete  agents/{slug}/                manage_tenant      object     own       204
+post    agents/{slug}/suspend/        operate            object     own       200
+post    agents/{slug}/activate/       operate            object     own       409
+get     members/                      view               home       list      200
+post    members/                      manage_members     home-team  none      201;hidden=422
+get     members/{pk}/                 view               tenant     own       200
+patch   members/{pk}/                 manage_members     object     own       200
+delete  members/{pk}/                 manage_members     object     own       204
+get     teams/                        view               home       list      200
+post    teams/                        manage_members     home       none      201
+get     teams/{slug}/                 view               tenant     own       200
+patch   teams/{slug}/                 manage_members     object     own       200
+get     organisations/                view               home       list      200
+post    organisations/                govern             home       none      201
+get     organisations/{slug}/         view               tenant     governed  200
+patch   organisations/{slug}/         govern             tenant     governed  200
+get     tenants/                      view               home       list      200
+post    tenants/                      govern             home       none      201
+get     tenants/{slug}/               view               tenant     governed  200
+patch   tenants/{slug}/               manage_tenant      tenant     governed  200
+delete  tenants/{slug}/               manage_tenant      tenant     governed  204;shared=409
+post    tenants/{slug}/suspend/       govern             tenant     governed  200;shared=409
+post    tenants/{slug}/activate/      govern             tenant     governed  409
+get     tokens/                       view               home       list      200
+post    tokens/                       manage_tokens      object     own       201;hidden=422
+post    tokens/#for-oneself           view               home       none      201   narrowed-admin@own=403
+get     tokens/{pk}/                  view               tenant     own       200
+delete  tokens/{pk}/                  manage_tokens      object     own       204
+get     me/                           -                  home       none      200
+get     audit/                        audit              home       none      200
+get     audit/verify/                 audit              home       none      200
+get     audit/export/                 export             home       none      200
+
+get     runs/                         view               home       list      200
+get     runs/{pk}/                    view               tenant     own       200
+get     events/                       view               home       list      200
+get     resolve                       resolve            home       library   200   agent@team=409
+post    telemetry/runs                telemetry          home       none      202
+post    telemetry/events              telemetry          home       none      202
+"""
+
+# What a body holds where the OpenAPI document and the place's values do not say enough; `$kind` is the id of the place's object.
+BODIES: dict[str, dict[str, Any]] = {
+    "post eval-runs/": {"version": "$draft", "eval_set": "$eval set", "runner": "replay"},
+    "post eval-runs/{pk}/outputs/": {"lease_id": None, "outputs": [{"case": "$case", "repeat": 1, "output": "hello"}]},
+    "post tokens/#for-oneself": {"name": "mine"},
+    "post subscriptions/": {"pack": "$pack.slug"},
+    "post telemetry/runs": {"producer": "p", "seq": 1, "runs": [{"run_id": "r", "started_at": "2026-01-01T00:00:00Z"}]},
+    "post telemetry/events": {"producer": "p", "seq": 1, "events": [{"event_id": "e", "action": "output"}]},
+}
+# Of which object a path speaks, where it is not the usual one of its room.
+PATHS = {"post eval-runs/{pk}/outputs/": "replay", "post promotions/{pk}/start/": "ready promotion"}
+QUERIES = {"get resolve": "?pack=$pack.slug"}
+# Rooms whose objects belong to no team: there the place `team` is the place `own`.
+WITHOUT_TEAMS = ("organisations", "tenants", "subscriptions")
+
+
+@dataclass(frozen=True)
+class Row:
+    method: str
+    path: str
+    use: str
+    act: str
+    where: str
+    seen: str
+    done: dict[str, int]
+    exceptions: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.method} {self.path}{self.use}"
+
+    @property
+    def places(self) -> list[str]:
+        """Those in which the cell says something of its own."""
+        if self.seen in ("list", "none"):
+            return ["own", "team"] if self.where == "home-team" else ["own"]
+        return [place for place in PLACES if place != "team" or not self.path.startswith(WITHOUT_TEAMS)]
+
+    def status(self, who: str, place: str) -> int:
+        """What this person gets, of an object in this place."""
+        found = self.exceptions.get((who, place))
+        if found is not None:
+            return found
+        hidden = self.done.get("hidden", 404)
+        at_home = self.where.startswith("home")
+        named = not at_home or (self.where == "home-team" and place == "team")
+        if named and not self.is_seen(who, place):
+            return hidden
+        if not self.is_allowed(who, place):
+            return 403
+        if at_home and self.seen == "library" and not self.is_there(who, place):
+            return hidden
+        return self.done.get(place, self.done["done"])
+
+    def is_seen(self, who: str, place: str) -> bool:
+        if self.seen == "governed" and governs(who):
+            return True
+        return sees(who, place, library=self.seen == "library")
+
+    def is_there(self, who: str, place: str) -> bool:
+        """As `is_seen`, for who need not view what they name: an agent resolves packs that it cannot list."""
+        return PLACES[place][0] in (PEOPLE[who].tenant, "platform")
+
+    def is_allowed(self, who: str, place: str) -> bool:
+        tenant, in_team = PLACES[place]
+        if self.act == "-" or self.seen == "list" or (self.act == "view" and not self.where.startswith("home")):
+            # Whoever sees an object may look at it.
+            return True
+        if self.act == "govern" or (self.seen == "governed" and governs(who)):
+            return governs(who)
+        if self.where.startswith("home"):
+            return holds(who, self.act, PEOPLE[who].tenant, team=in_team and self.where == "home-team")
+        return holds(who, self.act, tenant, team=in_team and self.where == "object")
+
+
+def governs(who: str) -> bool:
+    return holds(who, "manage_tenant", "platform")
+
+
+def _row(line: str) -> Row:
+    method, path, act, where, seen, done, *exceptions = line.split()
+    first, *others = done.split(";")
+    path, sign, use = path.partition("#")
+    return Row(
+        method,
+        path,
+        sign + use,
+        act,
+        where,
+        seen,
+        {"done": int(first), **{place: int(status) for place, status in (each.split("=") for each in others)}},
+        {(who, place): int(status) for who, place, status in (each.replace("@", "=").split("=") for each in exceptions)},
+    )
+
+
+ROWS = [_row(line) for line in TABLE.strip().splitlines() if line]

@@ -1,0 +1,338 @@
+"""A world in which every route and every act leads somewhere: two tenants and the shared library, furnished alike, and people of all kinds.
+
+A `Place` is where an object stands: in acme as a whole (`own`), with acme's team support (`team`), in another tenant (`other`), in the
+shared library (`shared`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Model
+from django.test import Client
+from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from apps.audit.models import Event as AuditEvent
+from apps.core.context import ActionContext, Actor, RoleGrant
+from apps.core.generations import watcher
+from apps.evals.models import EvalCase, EvalItem, EvalResult, EvalRun
+from apps.evals.services.answers import lease_cases, submit_outputs
+from apps.evals.services.online import score_batch
+from apps.evals.services.runs import start_eval_run
+from apps.identity.models import Agent, AgentToken, ApiToken, GroupRole, Membership, Team, Tenant, User
+from apps.identity.services.oidc import map_group
+from apps.packs.models import PackVersion, PointerChange
+from apps.promotions.models import Aim, Approval, Decision, Promotion, State
+from apps.promotions.services.approving import approve_promotion
+from apps.promotions.services.going_live import bootstrap, start_promotion
+from apps.promotions.services.requests import request_promotion
+from apps.telemetry.models import Event, Producer, Run, RunScore
+from tests import factories as make
+from tests.shown.people import PEOPLE, Person
+
+# Stands in everything that was written in a place, and in nothing that a test sends.
+MARK = {place: f"quetzal-{place}" for place in ("own", "team", "other", "shared")}
+RUBRIC = [{"id": "greets", "check": "contains", "weight": 100, "dimension": "quality", "params": {"text": "hello"}}]
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class Place:
+    """`objects`: what stands here, by kind; `names`: what a path parameter is, by the first part of the path; `values`: what a key of a
+    body is."""
+
+    name: str
+    tenant: Tenant
+    team: Team | None
+    scope: str
+    objects: dict[str, Model] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class World:
+    places: dict[str, Place] = field(default_factory=dict)
+    users: dict[str, User] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def acme(self) -> Tenant:
+        return self.places["own"].tenant
+
+
+@contextmanager
+def undone(*, unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """What happens within is taken back, and the process forgets it where it has heard of it."""
+    seen = watcher.seen
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(not unless())
+    if watcher.seen != seen:
+        watcher.seen = -1
+        watcher.forget()
+
+
+def build() -> World:
+    world = World()
+    acme, globex, house = make.tenant("acme"), make.tenant("globex"), make.platform()
+    shared = furnish("shared", house, None, "global")
+    world.places = {
+        "own": furnish("own", acme, None, "tenant:acme", shared),
+        "team": furnish("team", acme, make.team(acme, "support"), "team:acme/support", shared),
+        "other": furnish("other", globex, None, "tenant:globex", shared),
+        "shared": shared,
+    }
+    shut = make.tenant("shut")
+    tenants = {"acme": acme, "globex": globex, "platform": house, "shut": shut}
+    for name, person in PEOPLE.items():
+        _come_in(world, name, person, tenants[person.tenant])
+    type(shut)._default_manager.filter(pk=shut.pk).update(status="suspended")
+    return world
+
+
+def _come_in(world: World, name: str, person: Person, tenant: Tenant) -> None:
+    past = timezone.now() - timedelta(hours=1)
+    ended = {"expired": {"expires_at": past}, "revoked": {"revoked_at": past}}.get(person.dead, {})
+    if person.role == "agent":
+        team = world.places["team"].team if person.team else None
+        agent = make.agent(tenant, team=team, status="suspended" if person.dead == "suspended" else "active")
+        world.tokens[name] = make.agent_token(agent, scopes=[*person.scopes], **ended)
+        return
+    user = make.user(email=f"{name.replace(' ', '-')}@{tenant.slug}.test", password=PASSWORD)
+    if person.role:
+        team = world.places["team"].team if person.team else None
+        until = past if person.dead == "membership" else None
+        Membership.objects.create(tenant=tenant, user=user, role=person.role, team=team, until=until)
+    world.users[name] = user
+    world.tokens[name] = make.api_token(user, tenant, scopes=[*person.scopes], **ended)
+    if person.dead == "inactive":
+        User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def furnish(name: str, tenant: Tenant, team: Team | None, scope: str, library: Place | None = None) -> Place:
+    """One of everything, made as users make it."""
+    place = Place(name, tenant, team, scope)
+    mark = MARK[name]
+    _people(place, mark)
+    _domain_pack(place, mark)
+    _policy_pack(place, mark)
+    _telemetry(place, mark)
+    things: dict[str, Any] = place.objects
+    if library is not None and team is None:
+        things["subscription"] = make.subscription(tenant, library.objects["pack"])  # type: ignore[arg-type]
+    things["spare pack"] = make.own_pack(tenant, f"spare-{name}")
+    if name == "shared":
+        every = IntervalSchedule.objects.create(every=7, period="minutes")
+        things["task"] = PeriodicTask.objects.create(name="tests", task="core.sweep", interval=every, enabled=False)
+    things["audit event"] = AuditEvent.objects.filter(tenant_id=tenant.pk).order_by("seq").first()
+    _name(place, things)
+    return place
+
+
+def _people(place: Place, mark: str) -> None:
+    tenant, team, things = place.tenant, place.team, place.objects
+    if team is None:
+        team = make.team(tenant, f"crew-{place.name}")
+    team.name = mark
+    team.save(update_fields=["name"])
+    agent = make.agent(tenant, f"agent-{place.name}", team=place.team, name=mark, default_pack=f"desk-{place.name}")
+    make.agent_token(agent, name=mark)
+    author = make.user(tenant, "author", email=f"{mark}@{tenant.slug}.test", team=place.team)
+    make.api_token(author, tenant, name=mark)
+    provider = make.provider(tenant, f"sso-{place.name}", f"https://{place.name}.example.test")
+    map_group(ctx=make.system(tenant.pk), provider_id=provider.pk, group=mark, role="viewer", team=place.team.slug if place.team else None)
+    things |= {
+        "tenant": tenant,
+        "organisation": tenant.organisation,
+        "team": team,
+        "agent": agent,
+        "agent token": AgentToken.objects.get(agent=agent),
+        "person": author,
+        "person's token": ApiToken.objects.get(user=author),
+        "member": Membership.objects.get(user=author),
+        "provider": provider,
+        "group role": GroupRole.objects.get(provider=provider),
+    }
+
+
+def _domain_pack(place: Place, mark: str) -> None:
+    """Live, with a draft, cases, a replay that was answered and a run for agents of which a case is leased."""
+    tenant, things, system = place.tenant, place.objects, make.system(place.tenant.pk)
+    pack = make.own_pack(tenant, f"desk-{place.name}")
+    live = make.version(tenant, pack.slug, place.scope, make.content(f"{mark} one", rubric=RUBRIC), notes=mark)
+    bootstrap(ctx=system, version_id=live.pk)
+    draft = make.version(tenant, pack.slug, place.scope, make.content(f"{mark} two", rubric=RUBRIC), notes=mark)
+    cases = make.eval_set(tenant, pack, [{"input": mark}])
+    case = EvalCase.objects.get(eval_set=cases)
+    replay = start_eval_run(ctx=system, eval_set_id=cases.pk, runner="replay", version_id=live.pk)
+    submit_outputs(ctx=system, eval_run_id=replay.pk, lease_id=None, outputs=[{"case": str(case.pk), "output": mark}])
+    fresh = start_eval_run(ctx=system, eval_set_id=cases.pk, runner="replay", version_id=draft.pk)
+    run = start_eval_run(ctx=system, eval_set_id=cases.pk, runner="harness", version_id=live.pk)
+    agent: Any = things["agent"]
+    leased = lease_cases(ctx=agent_context(agent), eval_run_id=run.pk, limit=1)
+    things |= {
+        "pack": pack,
+        "layer": live.layer,
+        "live": PackVersion.objects.get(pk=live.pk),
+        "draft": draft,
+        "pointer": PointerChange.objects.filter(layer=live.layer).latest("at"),
+        "eval set": cases,
+        "case": case,
+        "answered run": EvalRun.objects.get(pk=replay.pk),
+        "replay": fresh,
+        "harness run": run,
+        "item": EvalItem.objects.filter(eval_run=replay).earliest("id"),
+        "result": EvalResult.objects.get(eval_run=replay),
+    }
+    place.values |= {"lease_id": str(leased.lease_id)}
+
+
+def _policy_pack(place: Place, mark: str) -> None:
+    """Rules whose second version was promoted, with one promotion that waits for approval and one that is ready."""
+    tenant, things = place.tenant, place.objects
+    pack = make.own_pack(tenant, f"rules-{place.name}", kind="policy")
+
+    def written(denied: int) -> PackVersion:
+        tools = {"deny": [f"{place.name}-{number}.*" for number in range(denied)]}
+        return make.version(tenant, pack.slug, place.scope, {"tools": tools}, notes=mark)
+
+    def asked(denied: int) -> Promotion:
+        ctx = make.context(tenant.pk, "author", user=things["person"])  # type: ignore[arg-type]
+        return request_promotion(ctx=ctx, version_id=written(denied).pk, aim=Aim.POLICY, reason=mark)
+
+    first = written(1)
+    bootstrap(ctx=make.system(tenant.pk), version_id=first.pk)
+    promoted = _approved(asked(2), mark)
+    start_promotion(ctx=make.context(tenant.pk, "manager"), promotion_id=promoted.pk, reason=mark)
+    promotion, ready, draft = asked(3), _approved(asked(4), mark), written(5)
+    assert promotion.state == State.AWAITING_APPROVAL, promotion.verdict
+    things |= {
+        "policy pack": pack,
+        "policy layer": first.layer,
+        "policy draft": draft,
+        "former": first,
+        "promotion": promotion,
+        "ready promotion": ready,
+        "approval": Approval.objects.filter(promotion=promoted).earliest("created_at"),
+        "decision": Decision.objects.filter(layer=first.layer).latest("created_at"),
+    }
+
+
+def _approved(promotion: Promotion, mark: str) -> Promotion:
+    for role in ("manager", "tenant_admin"):
+        if promotion.state == State.AWAITING_APPROVAL:
+            promotion = approve_promotion(ctx=make.context(promotion.tenant_id, role), promotion_id=promotion.pk, comment=mark)
+    assert promotion.state == State.READY, promotion.verdict
+    return promotion
+
+
+def _telemetry(place: Place, mark: str) -> None:
+    agent: Any = place.objects["agent"]
+    now = datetime.now(UTC).isoformat()
+    run = {"run_id": f"run-{mark}", "task_type": "t", "started_at": now, "output": mark, "persona": mark, "pack": f"desk-{place.name}"}
+    event = {"event_id": f"event-{mark}", "run_id": f"run-{mark}", "action": "output", "message": mark, "created_at": now}
+    token = make.agent_token(agent, name=f"{mark} sender")
+    for seq, (kind, item) in enumerate({"runs": run, "events": event}.items(), start=1):
+        body = {"producer": f"gw-{place.name}", "seq": seq, kind: [item]}
+        sent = Client().post(f"/api/v1/telemetry/{kind}", body, content_type="application/json", headers=make.bearer(token))
+        assert sent.status_code == 202 and not sent.json()["rejected"], sent.content
+    score_batch(ctx=make.system(place.tenant.pk))
+    AgentToken.objects.filter(name=f"{mark} sender").update(revoked_at=timezone.now())
+    place.objects |= {
+        "run": Run.objects.get(run_id=f"run-{mark}"),
+        "event": Event.objects.get(event_id=f"event-{mark}"),
+        "score": RunScore.objects.get(run_id=f"run-{mark}"),
+        "producer": Producer.objects.get(name=f"gw-{place.name}"),
+    }
+
+
+def agent_context(agent: Agent) -> ActionContext:
+    role = frozenset({RoleGrant("agent")})
+    return ActionContext(Actor("agent", agent.pk, agent.slug), agent.tenant_id, "api", role, agent_id=agent.pk, team_id=agent.team_id)
+
+
+def _name(place: Place, things: dict[str, Any]) -> None:
+    names = {
+        "agents": things["agent"].slug,
+        "decisions": things["decision"].pk,
+        "eval-results": things["result"].pk,
+        "eval-runs": things["harness run"].pk,
+        "eval-sets": things["eval set"].pk,
+        "layers": things["policy layer"].pk,
+        "members": things["member"].pk,
+        "organisations": things["organisation"].slug,
+        "packs": things["pack"].slug,
+        "promotions": things["promotion"].pk,
+        "runs": things["run"].pk,
+        "subscriptions": things["subscription"].pk if "subscription" in things else "",
+        "teams": things["team"].slug,
+        "tenants": things["tenant"].slug,
+        "tokens": things["agent token"].pk,
+        "versions": things["draft"].pk,
+    }
+    place.names = {room: str(name) for room, name in names.items()}
+    place.values |= {
+        "version": str(things["policy draft"].pk),
+        "layer": str(things["layer"].pk),
+        "retire": False,
+        "aim": "policy",
+        "invalid": "wait",
+        "plan": [100],
+        "eval_set": str(things["eval set"].pk),
+        "runner": "replay",
+        "parent": str(things["live"].pk),
+        "replaces": str(things["draft"].pk),
+        "to_version": str(things["former"].pk),
+        "pinned": None,
+        "pack": things["pack"].slug,
+        "scope": place.scope,
+        "content": make.content("new", rubric=RUBRIC),
+        "agent": things["agent"].slug,
+        "team": place.team.slug if place.team else None,
+        "user": things["person"].email,
+        "email": "new@example.test",
+        "organisation": things["organisation"].slug,
+        "case": str(things["case"].pk),
+        "role": "viewer",
+        "kind": "domain",
+        "slug": "new-one",
+        "domain": "hr-ops",
+        "default_pack": things["pack"].slug,
+        "model_policy": {},
+        "user_ref": "u-1",
+        "cases": [{"input": "question"}],
+        "binding": things["promotion"].binding,
+        "tier": "enterprise",
+        "force": False,
+        "scopes": [],
+        "expires_at": None,
+        "until": None,
+    }
+
+
+# When somebody was last seen, and what is no state of the portal: sessions, remembered answers.
+PASSING = {"django_session", "core_idempotencyrecord"}
+
+
+def fingerprint() -> str:
+    """A hash over every row of every table that the application may read."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')"
+            " AND NOT c.relispartition AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1"
+        )
+        tables = [name for (name,) in cursor.fetchall() if name not in PASSING]
+        parts = [
+            f"SELECT '{table}', count(*), coalesce(sum(hashtextextended((to_jsonb(t) - 'last_used_at' - 'last_login')::text, 0)), 0) FROM {table} t"
+            for table in tables
+        ]
+        cursor.execute(" UNION ALL ".join(parts))
+        return hashlib.sha256(repr(sorted(cursor.fetchall())).encode()).hexdigest()
