@@ -85,7 +85,7 @@ def _place(scope: str, domain: str, tenant: TenantFacts, team: str | None) -> Pl
     return Place(parsed, domain) if parsed.type.above_tenant else Place(parsed, domain, tenant.slug, tenant.tier, team)
 
 
-def _rows(function: str, *arguments: object) -> list[tuple[Any, ...]]:
+def _rows(function: str, *arguments: UUID | None) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {function}", arguments)  # noqa: S608 -- names of this module
         return cursor.fetchall()
