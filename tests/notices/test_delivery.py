@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -108,23 +109,29 @@ def test_after_the_last_attempt_it_is_dead_until_somebody_sends_it_again(acme: T
     assert Event.objects.filter(tenant_id=acme.pk, action="notices.sent_again").count() == 1
 
 
-def test_nobody_there_and_nobody_who_answers_in_time(acme: Tenant, receiver: Receiver, settings: Any) -> None:
-    settings.NOTICES_WEBHOOK_TIMEOUT_S = 0.3
+def test_a_receiver_that_does_not_answer_in_time_is_asked_again(acme: Tenant, receiver: Receiver, settings: Any) -> None:
+    settings.NOTICES_WEBHOOK_TIMEOUT_S = 0.5
     release = threading.Event()
-    receiver.answers = [lambda: (release.wait(20) and 200) or 200]
-    slow, _ = hook(acme, receiver, "slow")
-    gone = Receiver()
-    gone.server_close()
-    away, _ = hook(acme, gone, "away")
+    receiver.answers = [lambda: 200 if release.wait(60) else 500]
+    hook(acme, receiver)
     told(acme)
     deliver()
     release.set()
-    said = dict(Delivery.objects.values_list("webhook_id", "last_error"))
-    assert said == {
-        slow.pk: "The receiver is away: it did not answer in time.",
-        away.pk: "The receiver is away: it takes no connection.",
-    }
-    assert states(acme) == ["failed", "failed"]
+    delivery = Delivery.objects.get()
+    assert (delivery.state, delivery.last_status) == ("failed", None)
+    assert delivery.last_error == "The receiver is away: it did not answer in time."
+
+
+def test_where_nobody_listens_is_asked_again(acme: Tenant) -> None:
+    # Bound and never listening: nobody else can take the port meanwhile.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        create_webhook(ctx=make.system(acme.pk), name="away", url=f"http://127.0.0.1:{taken.getsockname()[1]}/", events=EVENTS)
+        told(acme)
+        deliver()
+    delivery = Delivery.objects.get()
+    assert (delivery.state, delivery.last_status) == ("failed", None)
+    assert delivery.last_error == "The receiver is away: it takes no connection."
 
 
 def test_a_slow_receiver_keeps_no_other_waiting(acme: Tenant, receiver: Receiver, settings: Any) -> None:
