@@ -63,8 +63,12 @@ GRANTS: dict[str, str] = {
     "django_session": ALL,
     "django_admin_log": APPEND,
     "auth_permission": READ,
-    "auth_group": READ,
+    # One row for each group of a tenant, named by its id.
+    "auth_group": "SELECT, INSERT, DELETE",
     "auth_group_permissions": READ,
+    # Guardian's generic tables stay empty: grants are in the tables of their containers.
+    "guardian_groupobjectpermission": READ,
+    "guardian_userobjectpermission": READ,
     # Scheduler
     "django_celery_beat_periodictask": ALL,
     "django_celery_beat_periodictasks": ALL,
@@ -88,6 +92,10 @@ GRANTS: dict[str, str] = {
     "identity_membership": columns("role", "until", "user_ref") + ", DELETE",
     "identity_oidcprovider": columns("name", "secret_env", "scopes", "groups_claim", "verified_claim", "enabled"),
     "identity_grouprole": "SELECT, INSERT, DELETE",
+    "identity_tenantgroup": columns("name", "description") + ", DELETE",
+    "identity_groupmember": columns("until") + ", DELETE",
+    "identity_teamgrouppermission": columns("until", "granted_by_id") + ", DELETE",
+    "identity_agentgrouppermission": columns("until", "granted_by_id") + ", DELETE",
     "identity_agent": columns("name", "team_id", "domain", "autonomy", "harness_kind", "model_policy", "default_pack", "status"),
     "identity_agenttoken": columns("last_used_at", "revoked_at", "expires_at", "name"),
     "identity_apitoken": columns("last_used_at", "revoked_at", "expires_at", "name"),
@@ -97,9 +105,11 @@ GRANTS: dict[str, str] = {
     "packs_packversion": columns("status", "archived_reason", "quarantined_at"),
     "packs_pointerchange": APPEND,
     "packs_servedpack": APPEND,
+    "packs_packgrouppermission": columns("until", "granted_by_id") + ", DELETE",
     "packs_subscription": columns("pinned_id") + ", DELETE",
     # Evals
     "evals_evalset": columns("title", "description"),
+    "evals_evalsetgrouppermission": columns("until", "granted_by_id") + ", DELETE",
     "evals_evalcase": APPEND,
     "evals_evalrun": columns("state", "done", "completed_at", "failure"),
     "evals_evalitem": columns("lease_id", "leased_to_id", "leased_until", "answered_at"),
@@ -135,6 +145,7 @@ FUNCTIONS = (
     "audit_chains()",
     "telemetry_waiting()",
     "promotions_open()",
+    "identity_groups_of(uuid)",
     "core_forget_answers(timestamp with time zone)",
     "telemetry_make_partitions(integer)",
 )

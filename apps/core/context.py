@@ -38,10 +38,11 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class RoleGrant:
-    """A role in the context's tenant, for the whole tenant (team None) or for one team's objects."""
+    """A role in the context's tenant, for the whole tenant (team None) or for one team's objects; `via`: the person who delegated it."""
 
     role: str
     team_id: UUID | None = None
+    via: UUID | None = None
 
 
 BeforeCommit = Callable[["ActionContext"], None]
@@ -63,6 +64,8 @@ class ActionContext:
     tenant_id: UUID
     channel: Channel
     roles: frozenset[RoleGrant] = frozenset()
+    # Keys of Django's groups that the person is in, of this tenant's; what is granted to them is asked of the database each time.
+    groups: frozenset[int] = frozenset()
     request_id: str = field(default_factory=lambda: new_id().hex)
     reason: str = ""
     # Tenant of an agent token's agent and team; None for people.

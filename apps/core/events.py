@@ -58,5 +58,7 @@ def acting_in(ctx: ActionContext, tenant_id: UUID) -> Iterator[ActionContext]:
     """
     with ctx.transaction():
         before = set_tenant(tenant_id)
-        yield replace(ctx, tenant_id=tenant_id, roles=frozenset({RoleGrant("system")}), scopes=None, agent_id=None, team_id=None)
+        yield replace(
+            ctx, tenant_id=tenant_id, roles=frozenset({RoleGrant("system")}), groups=frozenset(), scopes=None, agent_id=None, team_id=None
+        )
         set_tenant(before)

@@ -12,7 +12,11 @@ from django.db.models import Q
 from apps.core.ids import new_id
 from apps.core.models import TenantOwned
 from apps.core.querysets import RestrictedManager
+from apps.identity.domain.access import permissions
 from apps.identity.domain.roles import MEMBER_ROLES
+from apps.identity.groups import GroupMember, ObjectGrant, TenantGroup, grant_indexes
+
+__all__ = ["GroupMember", "TenantGroup"]
 
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 slug_validator = RegexValidator(SLUG_PATTERN, "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.")
@@ -84,9 +88,11 @@ class Team(TenantOwned):
     created_at = models.DateTimeField(auto_now_add=True)
 
     TEAM_PATH = "id"
+    GRANT_PATHS = {"team": ("id",)}
 
     class Meta:
         ordering = ["slug"]
+        permissions = permissions("team")
         constraints = [models.UniqueConstraint(fields=["tenant", "slug"], name="identity_team_slug")]
 
     def __str__(self) -> str:
@@ -243,9 +249,11 @@ class Agent(TenantOwned):
     created_at = models.DateTimeField(auto_now_add=True)
 
     TEAM_PATH = "team_id"
+    GRANT_PATHS = {"agent": ("id",), "team": ("team_id",)}
 
     class Meta:
         ordering = ["slug"]
+        permissions = permissions("agent")
         constraints = [
             models.UniqueConstraint(fields=["tenant", "slug"], name="identity_agent_slug"),
             models.CheckConstraint(condition=Q(autonomy__in=Autonomy.values), name="identity_agent_autonomy"),
@@ -279,9 +287,36 @@ class AgentToken(Token):
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="tokens")
 
     TEAM_PATH = "agent__team_id"
+    GRANT_PATHS = {"agent": ("agent_id",), "team": ("agent__team_id",)}
 
 
 class ApiToken(Token):
     """A personal or service token: acts as its user in one tenant, within its scopes."""
 
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="tokens")
+
+
+class TeamGroupPermission(ObjectGrant):
+    """What is granted on a team: it holds for the team's agents, and all that stands under them or it."""
+
+    content_object = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="grants")
+
+    KIND = "team"
+
+    class Meta(ObjectGrant.Meta):
+        verbose_name = "grant on a team"
+        verbose_name_plural = "grants on teams"
+        indexes = grant_indexes("identity_teamgrant")
+
+
+class AgentGroupPermission(ObjectGrant):
+    """What is granted on an agent: it holds for its tokens, its runs and events, and the layers at its scope."""
+
+    content_object = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="grants")
+
+    KIND = "agent"
+
+    class Meta(ObjectGrant.Meta):
+        verbose_name = "grant on an agent"
+        verbose_name_plural = "grants on agents"
+        indexes = grant_indexes("identity_agentgrant")

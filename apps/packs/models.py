@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.models import TenantOwned
+from apps.identity.domain.access import permissions
+from apps.identity.groups import ObjectGrant, grant_indexes
 from apps.identity.models import slug_validator
 from apps.identity.selectors import platform_id
 
@@ -56,9 +58,11 @@ class Pack(TenantOwned):
     created_at = models.DateTimeField(auto_now_add=True)
 
     SHARED = True
+    GRANT_PATHS = {"pack": ("id",)}
 
     class Meta:
         ordering = ["slug"]
+        permissions = permissions("pack")
         constraints = [
             # Against the shared library a trigger holds it (0002).
             models.UniqueConstraint(fields=["tenant", "slug"], name="packs_pack_slug"),
@@ -73,6 +77,29 @@ class Pack(TenantOwned):
     def shared(self) -> bool:
         """Whether it belongs to the shared library."""
         return bool(self.tenant_id == platform_id())
+
+
+class PackGroupPermission(ObjectGrant):
+    """What is granted on a pack: it holds for its layers, versions, promotions, decisions, evaluation sets and runs, those of the granting
+    tenant; on a pack of the shared library, for looking at that pack besides."""
+
+    content_object = models.ForeignKey(Pack, on_delete=models.PROTECT, related_name="grants")
+
+    KIND = "pack"
+
+    class Meta(ObjectGrant.Meta):
+        verbose_name = "grant on a pack"
+        verbose_name_plural = "grants on packs"
+        indexes = grant_indexes("packs_packgrant")
+
+
+def grant_paths(layer: str = "") -> dict[str, tuple[str, ...]]:
+    """GRANT_PATHS of a layer, or of what has one at `layer` (`layer__`)."""
+    return {
+        "pack": (f"{layer}pack_id",),
+        "team": (f"{layer}team_id", f"{layer}agent__team_id"),
+        "agent": (f"{layer}agent_id",),
+    }
 
 
 class Layer(TenantOwned):
@@ -102,6 +129,7 @@ class Layer(TenantOwned):
 
     SHARED = True
     TEAM_PATH = "team_id"
+    GRANT_PATHS = grant_paths()
 
     class Meta:
         ordering = ["pack__slug", "scope"]
@@ -134,6 +162,7 @@ class PackVersion(TenantOwned):
 
     SHARED = True
     TEAM_PATH = "layer__team_id"
+    GRANT_PATHS = grant_paths("layer__")
 
     class Meta:
         ordering = ["-created_at"]
@@ -162,6 +191,7 @@ class PointerChange(TenantOwned):
     at = models.DateTimeField(auto_now_add=True)
 
     SHARED = True
+    GRANT_PATHS = grant_paths("layer__")
 
     class Meta:
         indexes = [models.Index(fields=["tenant", "layer", "-at"], name="packs_pointer_at")]
@@ -188,6 +218,8 @@ class Subscription(TenantOwned):
     pack = models.ForeignKey(Pack, on_delete=models.PROTECT, related_name="subscriptions")
     pinned = models.ForeignKey(PackVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    GRANT_PATHS = {"pack": ("pack_id",)}
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "pack"], name="packs_subscription_once")]

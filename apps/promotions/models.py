@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from apps.core.models import TenantOwned
+from apps.packs.models import grant_paths
 
 
 class State(models.TextChoices):
@@ -74,6 +75,7 @@ class Promotion(TenantOwned):
     closed_at = models.DateTimeField(null=True, blank=True)
 
     TEAM_PATH = "layer__team_id"
+    GRANT_PATHS = grant_paths("layer__")
 
     class Meta:
         ordering = ["-created_at"]
@@ -105,6 +107,7 @@ class Approval(TenantOwned):
     voided_reason = models.CharField(max_length=200, blank=True)
 
     TEAM_PATH = "promotion__layer__team_id"
+    GRANT_PATHS = grant_paths("promotion__layer__")
 
     class Meta:
         ordering = ["created_at"]
@@ -131,6 +134,7 @@ class Decision(TenantOwned):
     created_at = models.DateTimeField(auto_now_add=True)
 
     TEAM_PATH = "layer__team_id"
+    GRANT_PATHS = grant_paths("layer__")
 
     class Meta:
         ordering = ["-created_at"]
