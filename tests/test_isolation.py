@@ -16,7 +16,9 @@ from django.utils import timezone
 
 from apps.core.context import in_tenant, set_tenant
 from apps.core.models import IdempotencyRecord
+from apps.evals.models import EvalSet
 from apps.evals.tasks import score_runs
+from apps.identity.services import grant
 from apps.promotions.tasks import reassess_due
 from apps.telemetry.models import Producer
 from mission_control.grants import FUNCTIONS
@@ -97,6 +99,10 @@ def everything(world: World) -> None:
     world.call("manager", "post", f"promotions/{asked['id']}/approve/", {}, 200)
     world.call("manager", "post", f"promotions/{asked['id']}/start/", {}, 200)
     IdempotencyRecord.objects.create(tenant_id=world.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
+    group = make.group(world.tenant, make.user())
+    team = make.team(world.tenant)
+    for obj in (world.live.layer.pack, team, make.agent(world.tenant, team=team), EvalSet.objects.filter(tenant=world.tenant).first()):
+        grant(ctx=make.system(world.tenant.pk), group_id=group.pk, obj=obj, actions=["view"])
 
 
 def refusal(statement: str, parameters: Any = ()) -> str:
@@ -212,7 +218,11 @@ def test_functions_across_tenants_answer_for_all(world: World, client: Client) -
     record = IdempotencyRecord.objects.create(tenant_id=other.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
     IdempotencyRecord.objects.filter(pk=record.pk).update(created_at=timezone.now() - timedelta(hours=30))
     kept = IdempotencyRecord.objects.create(tenant_id=other.tenant.pk, actor="a", route="r", key="l", body_hash=b"1" * 32)
+    person = make.user()
+    groups = [make.group(tenant, person) for tenant in (world.tenant, other.tenant)]
     with in_production():
+        found = rows("SELECT tenant_id, group_id, until FROM identity_groups_of(%s)", [person.pk])
+        assert set(found) == {(group.tenant_id, group.group_id, None) for group in groups}
         assert {tenant for (tenant,) in rows("SELECT tenant_id FROM telemetry_waiting()")} == {world.tenant.pk, other.tenant.pk}
         assert rows("SELECT id::text, tenant_id, due FROM promotions_open()") == [(asked["id"], world.tenant.pk, False)]
         assert world.tenant.pk in {tenant for (tenant,) in rows("SELECT tenant_id FROM audit_chains()")}

@@ -4,13 +4,14 @@ and an end. Each container's room has its own table; `containers` finds them all
 from __future__ import annotations
 
 from functools import cache
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django.apps import apps
 from django.contrib.auth.models import Permission
 from django.db import models
 from django.db.models import Q, QuerySet, Subquery
 from django.db.models.functions import Now
+from guardian.managers import GroupObjectPermissionManager
 from guardian.models import GroupObjectPermissionBase
 
 from apps.core.domain.actions import Action
@@ -71,7 +72,7 @@ class ObjectGrant(TenantOwned, GroupObjectPermissionBase):
     granted_by = models.ForeignKey("identity.User", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = models.Manager.from_queryset(GrantQuerySet)()
+    objects: ClassVar[Any] = GroupObjectPermissionManager.from_queryset(GrantQuerySet)()
 
     KIND: ClassVar[str]
     # What people call the container by; unique in a tenant (and, for packs, with the shared library).
@@ -82,6 +83,10 @@ class ObjectGrant(TenantOwned, GroupObjectPermissionBase):
         ordering: ClassVar[list[str]] = ["-id"]
 
 
+# A concrete class of ObjectGrant: one that has its `content_object`.
+GrantTable = Any
+
+
 def grant_indexes(name: str) -> list[models.Index]:
     """A page of what is granted is read in the order of its ids, newest first, whoever else has how much."""
     return [
@@ -90,12 +95,12 @@ def grant_indexes(name: str) -> list[models.Index]:
 
 
 @cache
-def containers() -> dict[str, type[ObjectGrant]]:
+def containers() -> dict[str, GrantTable]:
     """Kind of container -> the table of its grants."""
     return {model.KIND: model for model in apps.get_models() if issubclass(model, ObjectGrant)}
 
 
-def permission(model: type[ObjectGrant], action: Action) -> Subquery:
+def permission(model: GrantTable, action: Action) -> Subquery:
     """The key of guardian's permission row: read once a query, not once a row."""
     target = model._meta.get_field("content_object").related_model
     rows: QuerySet[Permission] = Permission.objects.filter(

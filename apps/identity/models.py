@@ -295,6 +295,8 @@ class ApiToken(Token):
 
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="tokens")
 
+    OWN_PATH = "user_id"
+
 
 class TeamGroupPermission(ObjectGrant):
     """What is granted on a team: it holds for the team's agents, and all that stands under them or it."""

@@ -22,7 +22,7 @@ from apps.core.context import ActionContext, Actor, RoleGrant, Topic
 from apps.core.errors import Problem, problem
 from apps.core.generations import watcher
 from apps.identity.models import AgentStatus, AgentToken, ApiToken, Membership, TenantStatus
-from apps.identity.selectors import roles_of
+from apps.identity.selectors import groups_of, roles_of
 
 SHAPE = re.compile(r"mc_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -48,6 +48,7 @@ class Principal:
     team_id: UUID | None = None
     team: str = ""
     default_pack: str = ""
+    groups: frozenset[int] = frozenset()
 
     def context(self, request_id: str) -> ActionContext:
         return ActionContext(
@@ -55,6 +56,7 @@ class Principal:
             tenant_id=self.tenant_id,
             channel="api",
             roles=self.roles,
+            groups=self.groups,
             request_id=request_id,
             agent_id=self.agent_id,
             team_id=self.team_id,
@@ -155,7 +157,8 @@ def _agent_principal(token: AgentToken) -> Principal:
 
 def _user_principal(token: ApiToken, now: datetime) -> Principal:
     ends = Membership.objects.filter(user=token.user, tenant=token.tenant, until__gt=now).values_list("until", flat=True)
-    limits = [end for end in [token.expires_at, *ends] if end is not None]
+    groups = [group for group in groups_of(token.user) if group.tenant_id == token.tenant.pk]
+    limits = [end for end in [token.expires_at, *ends, *(group.until for group in groups)] if end is not None]
     return Principal(
         token_id=token.pk,
         hash=bytes(token.hash),
@@ -164,6 +167,7 @@ def _user_principal(token: ApiToken, now: datetime) -> Principal:
         tenant=token.tenant.slug,
         tier=token.tenant.tier,
         roles=roles_of(token.user, token.tenant.pk),
+        groups=frozenset(group.group_id for group in groups),
         scopes=frozenset(token.scopes) or None,
         valid_until=min(limits) if limits else None,
     )

@@ -10,10 +10,13 @@ from uuid import UUID
 from django.db.models import Q
 from django.utils import timezone
 
+from apps.core.access import Action
 from apps.core.context import ActionContext
 from apps.core.querysets import RestrictedQuerySet
 from apps.evals.selectors.prefix import prefix_or_none
+from apps.identity.holdings import granted_people
 from apps.identity.models import Membership
+from apps.identity.permissions import can
 from apps.packs.chains import Pictures, ancestor_digests, prefix_entries
 from apps.packs.domain.content import prompt_tokens
 from apps.packs.domain.fold import fold
@@ -110,14 +113,18 @@ def every_manager_is_author(promotion: Promotion, authors: frozenset[UUID]) -> b
     now = timezone.now()
     held = Membership.objects.filter(tenant_id=promotion.tenant_id, role=rules.MANAGER, user__is_active=True)
     held = held.filter(Q(until__isnull=True) | Q(until__gt=now)).filter(Q(team__isnull=True) | Q(team_id=promotion.layer.team_id))
-    return not held.exclude(user_id__in=authors).exists()
+    return not held.exclude(user_id__in=authors).exists() and not granted_people(promotion.tenant_id, promotion, Action.APPROVE) - authors
 
 
 def roles_here(ctx: ActionContext, layer: Layer) -> frozenset[str]:
-    """The actor's roles that count for this layer."""
+    """The actor's roles that count for this layer. Who may approve by a grant alone counts as a manager, never as a tenant admin."""
     if layer.tenant_id != ctx.tenant_id:
         return frozenset()
-    return frozenset(grant.role for grant in ctx.roles if grant.team_id in (None, layer.team_id))
+    held = frozenset(grant.role for grant in ctx.roles if grant.team_id in (None, layer.team_id))
+    if held & {rules.MANAGER, rules.TENANT_ADMIN}:
+        return held
+    granted = can(ctx, Action.APPROVE, tenant_id=layer.tenant_id, team_id=layer.team_id, on=layer)
+    return held | {rules.MANAGER} if granted else held
 
 
 def given_approvals(promotion: Promotion) -> list[rules.Approval]:

@@ -19,7 +19,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 
-from apps.core.access import Action, demand
+from apps.core.access import Action, demand, listed
 from apps.core.admin import acts as acting
 from apps.core.admin import cells
 from apps.core.admin.acts import Act, Button
@@ -127,7 +127,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
     # Who may see what
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return hasattr(request, "ctx") and holds(request.ctx, self.view_action)
+        return hasattr(request, "ctx") and listed(request.ctx, self.view_action, self.model)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_module_permission(request)
@@ -215,10 +215,10 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         return redirect(self.history_url(request, obj) or cells.admin_url(obj))
 
     def history_url(self, request: HttpRequest, obj: Model) -> str:
-        if not self.audited or not holds(context_of(request), Action.AUDIT):
-            return ""
         log = next((model for model in admin.site._registry if model._meta.label == "audit.Event"), None)
-        return cells.list_url(log, object_id=obj.pk) if log else ""
+        if not self.audited or log is None or not listed(context_of(request), Action.AUDIT, log):
+            return ""
+        return cells.list_url(log, object_id=obj.pk)
 
     def part_view(self, request: HttpRequest, object_id: str, part: str) -> HttpResponse:
         """A piece of the page that is fetched by itself: because it is dear, or because it moves."""

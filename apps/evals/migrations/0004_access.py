@@ -5,7 +5,6 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-
 from apps.core.sql import refuse_update, tenant_policy
 
 SAME_TENANT = """
@@ -21,7 +20,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("auth", "0012_alter_user_first_name_max_length"),
         ("evals", "0003_policies"),
-        ("identity", "0003_oidc"),
+        ("identity", "0004_access"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -116,7 +116,7 @@ def _layer(ctx: ActionContext, layer_id: UUID | None) -> Layer:
     """The layer, its row locked: two that ask at once for the same pair get the same runs."""
     rows = Layer.objects.select_related("pack", "tenant", "champion", "team", "agent__team").select_for_update(of=("self",))
     layer: Layer = rows.visible(ctx, pk=layer_id)
-    require(ctx, Action.EVALUATE, tenant_id=layer.tenant_id, team_id=layer.team_id)
+    require(ctx, Action.EVALUATE, tenant_id=layer.tenant_id, team_id=layer.team_id, on=layer)
     if layer.pack.kind == PackKind.POLICY:
         raise problem("not_available", "A policy pack answers nothing by itself; promote it with the aim `policy`.", pointer="/version")
     return layer

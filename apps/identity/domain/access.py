@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
 from apps.core.domain.actions import Action as A  # noqa: N817 -- a table reads better with short names
@@ -27,7 +27,7 @@ Container = tuple[str, UUID]
 Kind = Literal["role", "team_role", "provider_group", "delegation", "grant", "library", "installation"]
 
 
-def permissions(kind: str) -> list[tuple[str, str]]:
+def permissions(kind: str) -> Any:
     """The custom permissions of a container's model: one for each act."""
     return [(action.value, f"Can {action.value.replace('_', ' ')}") for action in GRANTABLE[kind]]
 

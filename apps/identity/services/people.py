@@ -17,7 +17,7 @@ from apps.core.context import ActionContext, Topic
 from apps.core.errors import problem
 from apps.core.generations import bump
 from apps.identity.domain.roles import MEMBER_ROLES
-from apps.identity.models import ApiToken, Membership, OidcProvider, Team, Tenant, User
+from apps.identity.models import ApiToken, GroupMember, Membership, OidcProvider, Team, Tenant, User
 from apps.identity.permissions import lacking, require
 from apps.identity.selectors import team_by_slug
 from apps.identity.services.rows import assign, save, validate
@@ -135,7 +135,7 @@ def change_member(*, ctx: ActionContext, membership_id: UUID | str, **changes: A
 
 
 def remove_member(*, ctx: ActionContext, membership_id: UUID | str, reason: str = "") -> None:
-    """Takes the role away; with a person's last role in the tenant their tokens there are revoked.
+    """Takes the role away; with a person's last role, or group, in the tenant their tokens there are revoked.
 
     Raises Problem `not_found`, `permission_denied`, `wrong_state` (the last tenant admin).
     """
@@ -145,13 +145,20 @@ def remove_member(*, ctx: ActionContext, membership_id: UUID | str, reason: str 
         # What a group map gave, its provider takes away, were it the last: who left the organisation must not stay in.
         if membership.source_id is None or ctx.actor.kind != "system":
             _keep_an_admin(membership)
-        revoked = 0
-        if not Membership.objects.filter(tenant_id=membership.tenant_id, user_id=membership.user_id).exclude(pk=membership.pk).exists():
-            tokens = ApiToken.objects.filter(tenant_id=membership.tenant_id, user_id=membership.user_id, revoked_at__isnull=True)
-            revoked = tokens.update(revoked_at=timezone.now())
+        revoked = revoke_tokens_of_leaver(membership)
         record(ctx, "identity.member_removed", membership, data={**_facts(membership), "tokens_revoked": revoked}, reason=reason)
         membership.delete()
         bump(ctx, Topic.TOKENS, ctx.tenant_id)
+
+
+def revoke_tokens_of_leaver(leaving: Membership | GroupMember) -> int:
+    """With a person's last role, or group, in the tenant their tokens there are revoked. Gives how many."""
+    for model in (Membership, GroupMember):
+        held = model.objects.filter(tenant_id=leaving.tenant_id, user_id=leaving.user_id)
+        if held.exclude(pk=leaving.pk).exists():
+            return 0
+    tokens = ApiToken.objects.filter(tenant_id=leaving.tenant_id, user_id=leaving.user_id, revoked_at__isnull=True)
+    return tokens.update(revoked_at=timezone.now())
 
 
 def _governed(ctx: ActionContext, membership_id: UUID | str) -> Membership:

@@ -5,7 +5,6 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-
 from apps.core.sql import refuse_update, tenant_policy
 
 SAME_TENANT = """

@@ -73,7 +73,7 @@ def _forceable(ctx: ActionContext, promotion: Promotion) -> bool:
 
 def _may_abort(ctx: ActionContext, promotion: Promotion) -> bool:
     right = Action.REQUEST_PROMOTION if promotion.requested_by_id == ctx.user_id else Action.PROMOTE
-    return can(ctx, right, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+    return can(ctx, right, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
 
 
 def _evaluate(call: Call) -> Done:

@@ -72,7 +72,7 @@ def reject_promotion(*, ctx: ActionContext, promotion_id: UUID, comment: str = "
 
 def _answerable(ctx: ActionContext, promotion_id: UUID, comment: str) -> Promotion:
     promotion = locked_promotion(ctx, promotion_id)
-    require(ctx, Action.APPROVE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+    require(ctx, Action.APPROVE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
     if len(comment) > MAX_COMMENT:
         raise problem("invalid", f"A comment is at most {MAX_COMMENT} characters.", pointer="/comment")
     return promotion

@@ -52,7 +52,7 @@ def request_promotion(
             raise problem("invalid", "Name a version, or a layer with retire: true.", pointer="/version")
         version = PackVersion.objects.visible(ctx, pk=version_id) if version_id else None
         layer = _layer(ctx, version.layer_id if version else layer_id)
-        require(ctx, Action.REQUEST_PROMOTION, tenant_id=layer.tenant_id, team_id=layer.team_id)
+        require(ctx, Action.REQUEST_PROMOTION, tenant_id=layer.tenant_id, team_id=layer.team_id, on=layer)
         refuse_preset(layer.pack, layer.scope_type)
         _check(ctx, layer, aim, plan, invalid, reason)
         promotion = Promotion(
@@ -97,7 +97,7 @@ def _check(ctx: ActionContext, layer: Layer, aim: str, plan: Sequence[int] | Non
     if invalid not in Invalid.values:
         raise problem("invalid", "Invalid descendants 'wait' or 'suspend'.", pointer="/invalid")
     if invalid == Invalid.SUSPEND:
-        require(ctx, Action.SUSPEND, tenant_id=layer.tenant_id, team_id=layer.team_id)
+        require(ctx, Action.SUSPEND, tenant_id=layer.tenant_id, team_id=layer.team_id, on=layer)
     if len(reason) > MAX_REASON:
         raise problem("invalid", f"A reason is at most {MAX_REASON} characters.", pointer="/reason")
 
@@ -157,7 +157,7 @@ def evaluate_promotion(*, ctx: ActionContext, promotion_id: UUID) -> Promotion:
     """Runs the gate again on the evidence there is now, and starts what evaluation is missing. Raises Problem `already_decided`."""
     with ctx.transaction():
         promotion = locked_promotion(ctx, promotion_id)
-        require(ctx, Action.EVALUATE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+        require(ctx, Action.EVALUATE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
         if promotion.state in TERMINAL:
             next_state(promotion.state, Event.EVALUATED_PASS)
         if promotion.layer.champion_id == promotion.champion_id:
@@ -172,7 +172,7 @@ def abort_promotion(*, ctx: ActionContext, promotion_id: UUID, reason: str = "")
         promotion = locked_promotion(ctx, promotion_id)
         mine = promotion.requested_by_id is not None and promotion.requested_by_id == ctx.user_id
         act = Action.REQUEST_PROMOTION if mine else Action.PROMOTE
-        require(ctx, act, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+        require(ctx, act, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
         close(ctx, promotion, Event.ABORT, archived_reason="aborted", reason=reason)
         return promotion
 
@@ -181,7 +181,7 @@ def hold_promotion(*, ctx: ActionContext, promotion_id: UUID, reason: str = "") 
     """Holds a running rollout. Raises Problem `wrong_state` where none runs."""
     with ctx.transaction():
         promotion = locked_promotion(ctx, promotion_id)
-        require(ctx, Action.PROMOTE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+        require(ctx, Action.PROMOTE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
         promotion.state = next_state(promotion.state, Event.HOLD).value
         promotion.save(update_fields=["state"])
         record(ctx, "promotion.held", promotion, reason=reason)
@@ -192,7 +192,7 @@ def advance_promotion(*, ctx: ActionContext, promotion_id: UUID, reason: str = "
     """Lets a held rollout go on. Raises Problem `wrong_state` where none is held."""
     with ctx.transaction():
         promotion = locked_promotion(ctx, promotion_id)
-        require(ctx, Action.PROMOTE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+        require(ctx, Action.PROMOTE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
         promotion.state = next_state(promotion.state, Event.RESUME).value
         promotion.save(update_fields=["state"])
         record(ctx, "promotion.resumed", promotion, reason=reason)
