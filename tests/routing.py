@@ -23,6 +23,7 @@ from apps.evals.models import EvalResult
 from apps.evals.services.answers import lease_cases, submit_outputs
 from apps.evals.services.runs import start_eval_run
 from apps.identity.models import AgentToken, Membership, Tenant
+from apps.identity.services import grant
 from apps.promotions.models import Decision
 from apps.promotions.services.going_live import bootstrap
 from apps.promotions.services.requests import request_promotion
@@ -206,6 +207,8 @@ def one_of_everything(client: Client) -> World:
         sent = client.post(f"{PREFIX}telemetry/{kind}", body, content_type="application/json", headers=make.bearer(tokens["agent"]))
         assert sent.status_code == 202 and not sent.json()["rejected"], sent.content
     leased = lease_cases(ctx=_agent_context(agent), eval_run_id=promotion.layer.eval_runs.filter(runner="harness").first().pk)
+    group = make.group(acme, author, name=MARK)
+    granted = grant(ctx=system, group_id=group.pk, obj=pack, actions=["author"])
     names = {
         "agents": agent.slug,
         "decisions": Decision.objects.get(layer=live.layer).pk,
@@ -222,9 +225,14 @@ def one_of_everything(client: Client) -> World:
         "teams": team.slug,
         "tenants": acme.slug,
         "tokens": AgentToken.objects.get(agent=agent).pk,
+        "groups": group.pk,
+        "group-members": group.members.get().pk,
+        "grants": granted[0].pk,
         "versions": draft.pk,
     }
     values = {
+        "object": "pack:desk",
+        "actions": ["view"],
         "version": str(fresh.pk),
         "retire": False,
         "aim": "improve",

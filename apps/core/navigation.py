@@ -92,6 +92,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Teams", "groups", "identity_team"),
                 _link("Members", "badge", "identity_membership"),
                 _link("People", "person", "identity_user"),
+                _link("Groups", "group", "identity_tenantgroup"),
                 _link("Sign-in providers", "passkey", "identity_oidcprovider"),
                 _link("Group roles", "group_work", "identity_grouprole"),
                 _link("Agent tokens", "key", "identity_agenttoken"),

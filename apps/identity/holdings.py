@@ -12,17 +12,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet
+from django.apps import apps
+from django.db.models import Case, Exists, F, IntegerField, Model, OuterRef, Q, QuerySet, When
 from django.db.models.functions import Now
 
 from apps.core.access import Action
 from apps.core.context import ActionContext
+from apps.core.errors import problem
 from apps.identity.domain.access import Given, Held, Place, Source, explain, lasts
 from apps.identity.domain.platform import platform_id
 from apps.identity.domain.roles import MEMBER_ROLES, allows
 from apps.identity.groups import GroupMember, containers
 from apps.identity.models import Membership, User
-from apps.identity.permissions import containers_of
+from apps.identity.permissions import can, containers_of
 
 LIVE = Q(until__isnull=True) | Q(until__gt=Now())
 # What the page asks of an object; the rest is what agents do.
@@ -121,8 +123,8 @@ def acts_on(obj: Model) -> tuple[Action, ...]:
     return tuple(act for act in ACTS if not act.value.startswith("prompt_"))
 
 
-def people_with_access(tenant_id: UUID, obj: Model, action: Action = Action.VIEW) -> QuerySet[User]:
-    """Everybody who may do `action` to the object, by e-mail address."""
+def people_with_access(tenant_id: UUID, obj: Model, action: Action = Action.VIEW, search: str = "") -> QuerySet[User]:
+    """Everybody who may do `action` to the object, by e-mail address; of those whose address or name contains `search`."""
     at = place_of(obj)
     here = at.tenant_id == tenant_id
     roles = [role for role in MEMBER_ROLES if allows(role, action)] if here or action is Action.VIEW else []
@@ -132,7 +134,8 @@ def people_with_access(tenant_id: UUID, obj: Model, action: Action = Action.VIEW
     found = Q(Exists(held))
     if here or (action is Action.VIEW and at.tenant_id == platform_id()):
         found |= Q(pk__in=granted_people(tenant_id, obj, action))
-    return User.objects.filter(found, is_active=True).order_by("email")
+    named = Q(email__icontains=search) | Q(name__icontains=search) if search else Q()
+    return User.objects.filter(found, named, is_active=True).order_by("email")
 
 
 def granted_people(tenant_id: UUID, obj: Model, action: Action) -> set[UUID]:
@@ -160,3 +163,53 @@ def groups_here(tenant_id: UUID, user: User) -> QuerySet[GroupMember]:
     """The groups of the tenant that a person is in now."""
     rows: QuerySet[GroupMember] = GroupMember.objects.filter(LIVE, tenant_id=tenant_id, user=user).select_related("group")
     return rows.order_by("group__name")
+
+
+def people_here(tenant_id: UUID) -> QuerySet[User]:
+    """Everybody who holds a role in the tenant, or is in one of its groups."""
+    members = Membership.objects.filter(tenant_id=tenant_id).values("user_id")
+    in_groups = GroupMember.objects.filter(tenant_id=tenant_id).values("user_id")
+    return User.objects.filter(Q(pk__in=members) | Q(pk__in=in_groups)).order_by("email")
+
+
+def kinds() -> dict[str, type[Model]]:
+    """What access can be asked about: every model whose rows stand under containers, by its name (`pack`, `promotion`, …)."""
+    return {
+        model._meta.model_name or "": model
+        for model in apps.get_models()
+        if getattr(model, "GRANT_PATHS", None) and any(field.attname == "tenant_id" for field in model._meta.concrete_fields)
+    }
+
+
+def object_called(ctx: ActionContext, reference: str) -> Model:
+    """The object of `kind:id` or, for a container, `kind:slug` (`pack:desk`), one's own before the shared library's.
+
+    Raises Problem `invalid` at `/object`, `not_found`.
+    """
+    kind, _, name = reference.strip().partition(":")
+    model = kinds().get(kind)
+    if model is None or not name:
+        raise problem("invalid", f"Say what it is as <kind>:<id>; the kinds are {', '.join(sorted(kinds()))}.", pointer="/object")
+    rows: Any = model._default_manager
+    try:
+        found: Model = rows.visible(ctx, pk=UUID(name))
+        return found
+    except ValueError:
+        table = containers().get(kind)
+    if table is not None:
+        mine = Case(When(tenant_id=ctx.tenant_id, then=0), default=1, output_field=IntegerField())
+        named: Model | None = rows.restrict(ctx).filter(**{table.NAME: name}).order_by(mine).first()
+        if named is not None:
+            return named
+    raise problem("not_found", f"There is no {model._meta.verbose_name} '{name[:63]}' here.")
+
+
+def require_to_ask(ctx: ActionContext, obj: Model, user_id: UUID | None = None) -> None:
+    """About oneself everybody may ask; about others who governs the members there, or audits. Raises Problem `permission_denied`."""
+    if user_id is not None and user_id == ctx.user_id:
+        return
+    at = place_of(obj)
+    if not any(can(ctx, act, tenant_id=ctx.tenant_id, team_id=at.team_id, on=obj) for act in (Action.MANAGE_MEMBERS, Action.AUDIT)):
+        raise problem(
+            "permission_denied", "Who may do what here is shown to those who govern the members or audit; your own access is shown to you."
+        )

@@ -91,6 +91,16 @@ def extend(
     found.parts.update(parts or {})
 
 
+PageLink = Callable[[HttpRequest, Any], tuple[str, str] | None]
+_page_links: list[PageLink] = []
+
+
+def page_link(link: PageLink) -> PageLink:
+    """Registers a link at the foot of every object's page: `(url, text)`, or None where it leads the person nowhere."""
+    _page_links.append(link)
+    return link
+
+
 def holds(ctx: ActionContext, action: Action) -> bool:
     """Whether `ctx` may do it in its tenant."""
     try:
@@ -205,6 +215,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
             "panels": self.shown_panels(request, obj),
             "relatives": [self._relatives(request, each, obj) for each in (*self.relatives, *_extensions[self.opts.label].relatives)],
             "history_url": self.history_url(request, obj),
+            "links": [found for link in _page_links if (found := link(request, obj))],
             **(extra_context or {}),
         }
         return TemplateResponse(request, "core/detail.html", context)
