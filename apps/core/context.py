@@ -83,6 +83,8 @@ class ActionContext:
         self._depth += 1
         try:
             with in_tenant(self.tenant_id) if self._depth == 1 else db_transaction.atomic():
+                if self._depth == 1 and self.groups:
+                    read_grants_first()
                 yield
                 if self._depth == 1:
                     for _, hook in _before_commit:
@@ -111,6 +113,13 @@ def set_tenant(tenant_id: UUID | str) -> str:
         cursor.execute("SELECT coalesce(current_setting('app.tenant', true), ''), set_config('app.tenant', %s, true)", [str(tenant_id)])
         before: str = cursor.fetchone()[0]
     return before
+
+
+def read_grants_first() -> None:
+    """For the rest of the transaction lists are read from what is granted to the objects, in their order, and not from all objects to
+    what is granted: the planner takes grants for evenly spread, and merging would pass over every newer object."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('enable_mergejoin', 'off', true)")
 
 
 @contextmanager

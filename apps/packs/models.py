@@ -63,6 +63,8 @@ class Pack(TenantOwned):
     class Meta:
         ordering = ["slug"]
         permissions = permissions("pack")
+        # Lists by slug hold one's own and the shared ones, so no index that begins with the tenant gives their order.
+        indexes = [models.Index(fields=["slug"], name="packs_pack_by_slug")]
         constraints = [
             # Against the shared library a trigger holds it (0002).
             models.UniqueConstraint(fields=["tenant", "slug"], name="packs_pack_slug"),

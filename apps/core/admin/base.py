@@ -18,6 +18,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
 
 from apps.core.access import Action, demand, listed
 from apps.core.admin import acts as acting
@@ -155,6 +156,16 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         rows: QuerySet[Any] = self.model._default_manager.restrict(context_of(request), self.view_action)
         ordering = self.get_ordering(request)
         return rows.order_by(*ordering) if ordering else rows
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """Newest first for who sees single objects by what is granted: that order is the grants' own (`read_grants_first`)."""
+        return super().get_ordering(request) if holds(context_of(request), self.view_action) else ("-pk",)
+
+    def get_paginator(self, request: HttpRequest, queryset: Any, per_page: int, *more: Any, **options: Any) -> Any:
+        """Nor are their rows counted: it would take reading all that is granted."""
+        if holds(context_of(request), self.view_action):
+            return super().get_paginator(request, queryset, per_page, *more, **options)
+        return InfinitePaginator(queryset, per_page, *more, **options)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Only what the list's filters ask by: a look-up across a relation could spell out what the person may not see."""

@@ -63,7 +63,9 @@ def _choices(kind: str) -> list[tuple[str, str]]:
 
 
 class GrantForm(ActForm):
-    actions = forms.MultipleChoiceField(widget=forms.CheckboxSelectMultiple, help_text="To see it comes with every other act.")
+    actions = forms.MultipleChoiceField(
+        label="Acts", widget=forms.CheckboxSelectMultiple, help_text="To see it comes with every other act."
+    )
     until = forms.DateTimeField(
         required=False, widget=UNTIL, help_text="UTC; empty: for good. Not longer than you hold the right yourself."
     )

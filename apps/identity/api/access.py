@@ -276,9 +276,8 @@ class AccessView(ContextView):
     def get(self, request: Request) -> Response:
         obj = object_called(self.ctx, request.query_params.get("object", ""))
         email = request.query_params.get("user", "").strip().lower()
-        user = (
-            User.objects.filter(pk=self.ctx.user_id).first() if not email else people_here(self.ctx.tenant_id).filter(email=email).first()
-        )
+        people = people_here(self.ctx.tenant_id).filter(email=email) if email else User.objects.filter(pk__in=[self.ctx.user_id])
+        user = people.first()
         require_to_ask(self.ctx, obj, user.pk if user else None)
         if user is None:
             raise problem("invalid", "The tenant has no person with this e-mail address.", pointer="/user")

@@ -50,7 +50,7 @@ def _answered(ctx: ActionContext, asked: dict[str, str]) -> dict[str, Any]:
         return shown
     obj = object_called(ctx, asked["object"])
     require_to_ask(ctx, obj, person.pk if person else None)
-    shown |= {"object": cells.link_to(obj), "what": obj._meta.verbose_name, "acts": [act.value for act in acts_on(obj)]}
+    shown |= {"subject": cells.link_to(obj), "what": obj._meta.verbose_name, "acts": [act.value for act in acts_on(obj)]}
     if person is not None:
         (answer,) = access_of(ctx.tenant_id, [person], obj)
         return {**shown, "rows": [_row(act, sources) for act, sources in answer.sources.items()]}
@@ -62,7 +62,7 @@ def _person(ctx: ActionContext, wanted: str) -> User:
         lookup = {"pk": UUID(wanted)}
     except ValueError:
         lookup = {"email": wanted.lower()}  # type: ignore[dict-item]
-    own = User.objects.filter(pk=ctx.user_id, **lookup).first() if ctx.user_id else None
+    own = User.objects.filter(pk__in=[ctx.user_id]).filter(**lookup).first()
     found = own or people_here(ctx.tenant_id).filter(**lookup).first()
     if found is None:
         raise problem("not_found", "There is no such person in this tenant.")

@@ -83,6 +83,7 @@ class Migration(migrations.Migration):
                 "unique_together": {("group", "permission", "content_object")},
             },
         ),
+        migrations.AddIndex(model_name="pack", index=models.Index(fields=["slug"], name="packs_pack_by_slug")),
         migrations.RunSQL(SAME_TENANT, migrations.RunSQL.noop),
         migrations.RunSQL(tenant_policy("packs_packgrouppermission"), migrations.RunSQL.noop),
         migrations.RunSQL(
