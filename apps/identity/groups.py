@@ -64,7 +64,7 @@ class GrantQuerySet(RestrictedQuerySet):
         return self.filter(permission=permission(self.model, action))
 
 
-class ObjectGrant(TenantOwned, GroupObjectPermissionBase):  # type: ignore[misc]
+class ObjectGrant(TenantOwned, GroupObjectPermissionBase):
     """One act granted to one group on one object. `tenant` is the group's: the database refuses a group of another tenant, and an object
     that is neither the tenant's nor, for packs, the shared library's."""
 
@@ -72,7 +72,7 @@ class ObjectGrant(TenantOwned, GroupObjectPermissionBase):  # type: ignore[misc]
     granted_by = models.ForeignKey("identity.User", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = GroupObjectPermissionManager.from_queryset(GrantQuerySet)()  # type: ignore[misc]
+    objects = GroupObjectPermissionManager.from_queryset(GrantQuerySet)()  # type: ignore[assignment, misc]
 
     KIND: ClassVar[str]
     # What people call the container by; unique in a tenant (and, for packs, with the shared library).

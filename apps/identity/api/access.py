@@ -60,7 +60,7 @@ class GroupMemberCreate(serializers.Serializer[Any]):
     until = serializers.DateTimeField(required=False, allow_null=True)
 
 
-class ObjectSerializer(serializers.Serializer[Any]):
+class GovernedObjectSerializer(serializers.Serializer[Any]):
     kind = serializers.CharField(help_text="`pack`, `team`, `agent`, `evalset`; any other model's name where access is asked about it.")
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -78,7 +78,7 @@ class GrantSerializer(serializers.Serializer[Any]):
     granted_by = serializers.EmailField(source="granted_by.email", allow_null=True, default=None)
     created_at = serializers.DateTimeField()
 
-    @extend_schema_field(ObjectSerializer)
+    @extend_schema_field(GovernedObjectSerializer)
     def get_object(self, row: Any) -> dict[str, Any]:
         return _named(row.content_object)
 
@@ -122,7 +122,7 @@ class PersonSerializer(serializers.Serializer[Any]):
 
 class AccessSerializer(serializers.Serializer[Any]):
     user = PersonSerializer()
-    object = ObjectSerializer()
+    object = GovernedObjectSerializer()
     acts = ActSerializer(many=True)
 
 
