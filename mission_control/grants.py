@@ -63,8 +63,12 @@ GRANTS: dict[str, str] = {
     "django_session": ALL,
     "django_admin_log": APPEND,
     "auth_permission": READ,
-    "auth_group": READ,
+    # One row for each group of a tenant, named by its id.
+    "auth_group": "SELECT, INSERT, DELETE",
     "auth_group_permissions": READ,
+    # Guardian's generic tables stay empty: grants are in the tables of their containers.
+    "guardian_groupobjectpermission": READ,
+    "guardian_userobjectpermission": READ,
     # Scheduler
     "django_celery_beat_periodictask": ALL,
     "django_celery_beat_periodictasks": ALL,
@@ -97,6 +101,10 @@ GRANTS: dict[str, str] = {
     "identity_oidcprovider": columns("name", "secret_env", "scopes", "groups_claim", "verified_claim", "enabled"),
     # The update is for FOR UPDATE alone.
     "identity_grouprole": columns("created_at") + ", DELETE",
+    "identity_tenantgroup": columns("name", "description") + ", DELETE",
+    "identity_groupmember": columns("until") + ", DELETE",
+    "identity_teamgrouppermission": columns("until", "granted_by_id") + ", DELETE",
+    "identity_agentgrouppermission": columns("until", "granted_by_id") + ", DELETE",
     "identity_agent": columns("name", "team_id", "domain", "autonomy", "harness_kind", "model_policy", "default_pack", "status"),
     "identity_agenttoken": columns("revoked_at", "expires_at", "name", "successor_id"),
     "identity_apitoken": columns("revoked_at", "expires_at", "name", "successor_id"),
@@ -113,9 +121,11 @@ GRANTS: dict[str, str] = {
     "packs_packversion": columns("status", "archived_reason", "quarantined_at"),
     "packs_pointerchange": APPEND,
     "packs_servedpack": APPEND,
+    "packs_packgrouppermission": columns("until", "granted_by_id") + ", DELETE",
     "packs_subscription": columns("pinned_id") + ", DELETE",
     # Evals
     "evals_evalset": columns("title", "description"),
+    "evals_evalsetgrouppermission": columns("until", "granted_by_id") + ", DELETE",
     "evals_evalcase": APPEND,
     "evals_evalrun": columns("state", "done", "completed_at", "failure"),
     "evals_evalitem": columns("lease_id", "leased_to_id", "leased_until", "answered_at"),
@@ -182,6 +192,7 @@ FUNCTIONS = (
     "notices_due(timestamp with time zone)",
     "notices_forget(timestamp with time zone)",
     "promotions_waiting()",
+    "identity_groups_of(uuid)",
     "core_forget_answers(timestamp with time zone)",
     "core_changes(bigint)",
     "core_note_changes(text[],uuid[])",

@@ -12,7 +12,21 @@ from django.utils import timezone
 from apps.core.context import ActionContext, Actor, RoleGrant, system_context
 from apps.evals.models import EvalSet
 from apps.evals.services.cases import add_cases, create_eval_set
-from apps.identity.models import Agent, AgentToken, ApiToken, Delegation, Membership, OidcProvider, Organisation, Team, Tenant, User
+from apps.identity.models import (
+    Agent,
+    AgentToken,
+    ApiToken,
+    Delegation,
+    Membership,
+    OidcProvider,
+    Organisation,
+    Team,
+    Tenant,
+    TenantGroup,
+    User,
+)
+from apps.identity.selectors import groups_of, roles_of
+from apps.identity.services.access import add_group_member, create_group
 from apps.identity.services.oidc import add_provider, map_group
 from apps.identity.tokens import new_secret
 from apps.packs.models import Pack, PackVersion, Subscription
@@ -85,6 +99,27 @@ def context(tenant_id: UUID, *roles: str, user: User | None = None, team: Team |
 def member(tenant: Tenant, *roles: str, team: Team | None = None) -> ActionContext:
     """A new person's context, who holds these roles by membership: what they approve stands."""
     return context(tenant.pk, *roles, user=user(tenant, *roles, team=team), team=team)
+
+
+def role_context(tenant: Tenant, role: str, *, team: Team | None = None, until: Any = None) -> ActionContext:
+    """The context of a new person who holds the role as a membership, as a sign-in would give it."""
+    person = user(email="")
+    Membership.objects.create(tenant=tenant, user=person, role=role, team=team, until=until)
+    return member_context(person, tenant)
+
+
+def group(tenant: Tenant, *people: User, name: str = "") -> TenantGroup:
+    made = create_group(ctx=system(tenant.pk), name=name or f"group {next(_numbers)}")
+    for person in people:
+        add_group_member(ctx=system(tenant.pk), group_id=made.pk, email=person.email)
+    return made
+
+
+def member_context(person: User, tenant: Tenant) -> ActionContext:
+    """What a sign-in gives this person in the tenant: their roles and groups of now."""
+    groups = frozenset(found.group_id for found in groups_of(person) if found.tenant_id == tenant.pk)
+    roles = roles_of(person, tenant.pk)
+    return ActionContext(actor=Actor("user", person.pk, person.email), tenant_id=tenant.pk, channel="api", roles=roles, groups=groups)
 
 
 def system(tenant_id: UUID) -> ActionContext:

@@ -17,8 +17,10 @@ from django.utils import timezone
 from apps.audit.models import ExportedHead
 from apps.core.context import in_tenant, set_tenant
 from apps.core.models import IdempotencyRecord
+from apps.evals.models import EvalSet
 from apps.evals.tasks import score_runs
 from apps.identity.models import AgentToken, ApiToken, Membership, OidcProvider, Tenant, User
+from apps.identity.services import grant
 from apps.notices.models import Delivery
 from apps.notices.services import choose_emails, create_webhook
 from apps.notices.services.notifying import spread_waiting
@@ -113,6 +115,10 @@ def everything(world: World) -> None:
     spread_waiting(ctx=system)
     choose_emails(ctx=make.context(world.tenant.pk, "viewer"), wanted={"promotions.decided": False})
     ExportedHead.objects.create(tenant_id=world.tenant.pk, store="s", seq=1, hash=b"1" * 32, at=timezone.now())
+    group = make.group(world.tenant, make.user())
+    team = make.team(world.tenant)
+    for obj in (world.live.layer.pack, team, make.agent(world.tenant, team=team), EvalSet.objects.filter(tenant=world.tenant).first()):
+        grant(ctx=make.system(world.tenant.pk), group_id=group.pk, obj=obj, actions=["view"])
 
 
 def of_tenant(table: str) -> str:
@@ -252,6 +258,8 @@ def test_functions_across_tenants_answer_for_all(world: World, client: Client) -
     record = IdempotencyRecord.objects.create(tenant_id=other.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
     IdempotencyRecord.objects.filter(pk=record.pk).update(created_at=timezone.now() - timedelta(hours=30))
     kept = IdempotencyRecord.objects.create(tenant_id=other.tenant.pk, actor="a", route="r", key="l", body_hash=b"1" * 32)
+    person = make.user()
+    groups = [make.group(tenant, person) for tenant in (world.tenant, other.tenant)]
     told(world.tenant)
     waiting, spread = told(other.tenant), told(other.tenant, kind="promotions.decided")
     hook = create_webhook(ctx=make.system(other.tenant.pk), name="chat", url="http://127.0.0.1:9/in", events=["promotions.decided"]).webhook
@@ -263,6 +271,8 @@ def test_functions_across_tenants_answer_for_all(world: World, client: Client) -
             "SELECT count(*) FROM notices_due(%s)", [timezone.now() - timedelta(days=1)]
         ) == [(0,)]
         assert rows("SELECT notices_forget(%s)", [timezone.now() + timedelta(hours=1)]) == [(0,)]
+        found = rows("SELECT tenant_id, group_id, until FROM identity_groups_of(%s)", [person.pk])
+        assert set(found) == {(group.tenant_id, group.group_id, None) for group in groups}
         assert {tenant for (tenant,) in rows("SELECT tenant_id FROM telemetry_waiting()")} == {world.tenant.pk, other.tenant.pk}
         assert rows("SELECT id::text, tenant_id, due FROM promotions_open() ORDER BY id") == [
             (each["id"], world.tenant.pk, False) for each in (awaited, asked)

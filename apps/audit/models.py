@@ -29,6 +29,9 @@ class Event(models.Model):
 
     objects = RestrictedManager()
 
+    # To audit an object is to read what happened to that object itself.
+    GRANT_PATHS = dict.fromkeys(("pack", "team", "agent", "evalset"), (("object_id", "text"),))
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant_id", "seq"], name="audit_event_seq")]
         indexes = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from django.db.models import Model, Q
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 Answer = Callable[["ActionContext", Action, type[Model]], Q]
-__all__ = ["Action", "register_answer", "restriction"]
+__all__ = ["Action", "listed", "register_answer", "restriction"]
 
 _answer: list[Answer] = []
 
@@ -29,7 +29,7 @@ def register_answer(answer: Answer) -> Answer:
 class Demand(Protocol):
     """Raises Problem `not_found` or `permission_denied` unless `ctx` may do `action` on an object of this tenant and team."""
 
-    def __call__(self, ctx: ActionContext, action: Action, *, tenant_id: UUID, team_id: UUID | None = None) -> None: ...
+    def __call__(self, ctx: ActionContext, action: Action, *, tenant_id: UUID, team_id: UUID | None = None, on: Any = None) -> None: ...
 
 
 _demand: list[Demand] = []
@@ -52,6 +52,21 @@ def holds(ctx: ActionContext, action: Action) -> bool:
     except Problem:
         return False
     return True
+
+
+Listing = Callable[["ActionContext", Action, type[Model]], bool]
+_listing: list[Listing] = []
+
+
+def register_listing(listing: Listing) -> Listing:
+    _listing[:] = [listing]
+    return listing
+
+
+def listed(ctx: ActionContext, action: Action, model: type[Model]) -> bool:
+    """Whether `ctx` is shown a list of those rows of `model` on which it may do `action`: by a role in its tenant, or because something
+    may be granted to it."""
+    return _listing[0](ctx, action, model)
 
 
 def restriction(ctx: ActionContext, action: Action, model: type[Model]) -> Q:

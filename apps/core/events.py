@@ -60,7 +60,9 @@ def acting_in(ctx: ActionContext, tenant_id: UUID) -> Iterator[ActionContext]:
     with ctx.transaction():
         before = set_tenant(tenant_id, EVERY_USER)
         system = frozenset({RoleGrant("system")})
-        inside = replace(ctx, tenant_id=tenant_id, roles=system, scopes=None, agent_id=None, team_id=None, user_ref=EVERY_USER)
+        inside = replace(
+            ctx, tenant_id=tenant_id, roles=system, groups=frozenset(), scopes=None, agent_id=None, team_id=None, user_ref=EVERY_USER
+        )
         with acting_as(inside):
             yield inside
         set_tenant(before)

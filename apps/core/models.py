@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.db import models
 
 from apps.core.ids import new_id
@@ -20,6 +22,9 @@ class TenantOwned(models.Model):
     SHARED = False
     # Path from a row to its team's id, where a team-limited role matters.
     TEAM_PATH: str | None = None
+    # Kind of container (pack, team, agent, evalset) -> paths from a row to its id, or (path, field) where it is named by another field:
+    # what is granted on the container holds for the row. None: rights on rows of this model come from roles alone.
+    GRANT_PATHS: Mapping[str, tuple[str | tuple[str, str], ...]] = {}
 
     class Meta:
         abstract = True

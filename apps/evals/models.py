@@ -8,7 +8,10 @@ from django.db.models import Q
 from apps.core.history import History
 from apps.core.models import TenantOwned
 from apps.evals.querysets import EvalResultManager, EvalRunManager
+from apps.identity.domain.access import permissions
+from apps.identity.groups import ObjectGrant, grant_indexes
 from apps.identity.models import slug_validator
+from apps.packs.models import grant_paths
 
 
 class Split(models.TextChoices):
@@ -40,13 +43,28 @@ class EvalSet(TenantOwned):
     history = History()
 
     SHARED = True
+    GRANT_PATHS = {"evalset": ("id",), "pack": ("pack_id",)}
 
     class Meta:
         ordering = ["slug"]
+        permissions = permissions("evalset")
         constraints = [models.UniqueConstraint(fields=["tenant", "slug"], name="evals_set_slug")]
 
     def __str__(self) -> str:
         return self.slug
+
+
+class EvalSetGroupPermission(ObjectGrant):
+    """What is granted on an evaluation set: it holds for its cases, and for the runs over it with their results."""
+
+    content_object = models.ForeignKey(EvalSet, on_delete=models.PROTECT, related_name="grants")
+
+    KIND = "evalset"
+
+    class Meta(ObjectGrant.Meta):
+        verbose_name = "grant on an evaluation set"
+        verbose_name_plural = "grants on evaluation sets"
+        indexes = grant_indexes("evals_evalsetgrant")
 
 
 class EvalCase(TenantOwned):
@@ -62,6 +80,7 @@ class EvalCase(TenantOwned):
     created_at = models.DateTimeField(auto_now_add=True)
 
     SHARED = True
+    GRANT_PATHS = {"evalset": ("eval_set_id",), "pack": ("eval_set__pack_id",)}
 
     class Meta:
         ordering = ["eval_set", "number"]
@@ -105,6 +124,7 @@ class EvalRun(TenantOwned):
 
     SHARED = True
     TEAM_PATH = "layer__team_id"
+    GRANT_PATHS = {**grant_paths("layer__"), "evalset": ("eval_set_id",)}
 
     class Meta:
         ordering = ["-created_at"]
@@ -133,6 +153,7 @@ class EvalItem(TenantOwned):
 
     SHARED = True
     TEAM_PATH = "eval_run__layer__team_id"
+    GRANT_PATHS = {**grant_paths("eval_run__layer__"), "evalset": ("eval_run__eval_set_id",)}
 
     class Meta:
         verbose_name = "item"
@@ -174,6 +195,7 @@ class EvalResult(TenantOwned):
 
     SHARED = True
     TEAM_PATH = "eval_run__layer__team_id"
+    GRANT_PATHS = {**grant_paths("eval_run__layer__"), "evalset": ("eval_run__eval_set_id",)}
 
     class Meta:
         ordering = ["-created_at"]

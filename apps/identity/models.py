@@ -13,8 +13,12 @@ from apps.core.history import History
 from apps.core.ids import new_id
 from apps.core.models import TenantOwned
 from apps.core.querysets import RestrictedManager
+from apps.identity.domain.access import permissions
 from apps.identity.domain.delegation import DELEGABLE, LONGEST
 from apps.identity.domain.roles import MEMBER_ROLES
+from apps.identity.groups import GroupMember, ObjectGrant, TenantGroup, grant_indexes
+
+__all__ = ["GroupMember", "TenantGroup"]
 
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 slug_validator = RegexValidator(SLUG_PATTERN, "1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit.")
@@ -92,9 +96,11 @@ class Team(TenantOwned):
     history = History()
 
     TEAM_PATH = "id"
+    GRANT_PATHS = {"team": ("id",)}
 
     class Meta:
         ordering = ["slug"]
+        permissions = permissions("team")
         constraints = [models.UniqueConstraint(fields=["tenant", "slug"], name="identity_team_slug")]
 
     def __str__(self) -> str:
@@ -320,9 +326,11 @@ class Agent(TenantOwned):
     history = History()
 
     TEAM_PATH = "team_id"
+    GRANT_PATHS = {"agent": ("id",), "team": ("team_id",)}
 
     class Meta:
         ordering = ["slug"]
+        permissions = permissions("agent")
         constraints = [
             models.UniqueConstraint(fields=["tenant", "slug"], name="identity_agent_slug"),
             models.CheckConstraint(condition=Q(autonomy__in=Autonomy.values), name="identity_agent_autonomy"),
@@ -359,6 +367,7 @@ class AgentToken(Token):
     history = History(without=["hash", "last_used_at"])
 
     TEAM_PATH = "agent__team_id"
+    GRANT_PATHS = {"agent": ("agent_id",), "team": ("agent__team_id",)}
 
 
 class ApiToken(Token):
@@ -368,3 +377,31 @@ class ApiToken(Token):
     successor = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="predecessor")
 
     history = History(without=["hash", "last_used_at"])
+
+    OWN_PATH = "user_id"
+
+
+class TeamGroupPermission(ObjectGrant):
+    """What is granted on a team: it holds for the team's agents, and all that stands under them or it."""
+
+    content_object = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="grants")
+
+    KIND = "team"
+
+    class Meta(ObjectGrant.Meta):
+        verbose_name = "grant on a team"
+        verbose_name_plural = "grants on teams"
+        indexes = grant_indexes("identity_teamgrant")
+
+
+class AgentGroupPermission(ObjectGrant):
+    """What is granted on an agent: it holds for its tokens, its runs and events, and the layers at its scope."""
+
+    content_object = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="grants")
+
+    KIND = "agent"
+
+    class Meta(ObjectGrant.Meta):
+        verbose_name = "grant on an agent"
+        verbose_name_plural = "grants on agents"
+        indexes = grant_indexes("identity_agentgrant")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -71,8 +72,24 @@ def role_ends(user: User, tenant_id: UUID) -> list[datetime]:
         return [*(until for until, _ in lenders), *ends]
 
 
+@dataclass(frozen=True, slots=True)
+class InGroup:
+    """That a person is in a group of a tenant now; `group_id` is the key of Django's group."""
+
+    tenant_id: UUID
+    group_id: int
+    until: datetime | None
+
+
+def groups_of(user: User) -> list[InGroup]:
+    """The groups that a person is in now, of all tenants; none once the membership, the person or the tenant has ended."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tenant_id, group_id, until FROM identity_groups_of(%s)", [user.pk])
+        return [InGroup(*row) for row in cursor.fetchall()]
+
+
 def tenants_of(user: User) -> list[Tenant]:
-    """The active tenants in which a person holds a role, by slug: id, slug, name and tier of each. For before a tenant is known."""
+    """The active tenants in which a person holds a role or is in a group, by slug: id, slug, name and tier of each. For before a tenant is known."""
     return list(Tenant.objects.raw("SELECT id, slug, name, tier FROM identity_tenants_of(%s)", [user.pk]))
 
 

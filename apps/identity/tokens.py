@@ -22,7 +22,7 @@ from apps.core.context import ActionContext, Actor, RoleGrant, Topic
 from apps.core.errors import Problem, problem
 from apps.core.generations import watcher
 from apps.identity.models import User
-from apps.identity.selectors import role_ends, roles_of
+from apps.identity.selectors import groups_of, role_ends, roles_of
 
 SHAPE = re.compile(r"mc_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -48,6 +48,7 @@ class Principal:
     team_id: UUID | None = None
     team: str = ""
     default_pack: str = ""
+    groups: frozenset[int] = frozenset()
 
     def context(self, request_id: str) -> ActionContext:
         return ActionContext(
@@ -55,6 +56,7 @@ class Principal:
             tenant_id=self.tenant_id,
             channel="api",
             roles=self.roles,
+            groups=self.groups,
             request_id=request_id,
             agent_id=self.agent_id,
             team_id=self.team_id,
@@ -170,7 +172,9 @@ def _agent_principal(token: TokenRow) -> Principal:
 
 def _user_principal(token: TokenRow) -> Principal:
     holder = User(pk=token.holder_id)
-    limits = [end for end in [token.expires_at, *role_ends(holder, token.tenant_id)] if end is not None]
+    groups = [group for group in groups_of(holder) if group.tenant_id == token.tenant_id]
+    ends = [token.expires_at, *role_ends(holder, token.tenant_id), *(group.until for group in groups)]
+    limits = [end for end in ends if end is not None]
     roles = roles_of(holder, token.tenant_id)
     scopes = frozenset(token.scopes) or None
     if token.service:
@@ -184,6 +188,7 @@ def _user_principal(token: TokenRow) -> Principal:
         tenant=token.tenant,
         tier=token.tier,
         roles=roles,
+        groups=frozenset(group.group_id for group in groups),
         scopes=scopes,
         valid_until=min(limits) if limits else None,
     )

@@ -8,6 +8,8 @@ from django.db.models.functions import StrIndex, Substr
 
 from apps.core.history import History
 from apps.core.models import TenantOwned
+from apps.identity.domain.access import permissions
+from apps.identity.groups import ObjectGrant, grant_indexes
 from apps.identity.models import slug_validator
 from apps.identity.selectors import platform_id
 
@@ -60,9 +62,13 @@ class Pack(TenantOwned):
     history = History()
 
     SHARED = True
+    GRANT_PATHS = {"pack": ("id",)}
 
     class Meta:
         ordering = ["slug"]
+        permissions = permissions("pack")
+        # Lists by slug hold one's own and the shared ones, so no index that begins with the tenant gives their order.
+        indexes = [models.Index(fields=["slug"], name="packs_pack_by_slug")]
         constraints = [
             # Against the shared library a trigger holds it (0002).
             models.UniqueConstraint(fields=["tenant", "slug"], name="packs_pack_slug"),
@@ -77,6 +83,29 @@ class Pack(TenantOwned):
     def shared(self) -> bool:
         """Whether it belongs to the shared library."""
         return bool(self.tenant_id == platform_id())
+
+
+class PackGroupPermission(ObjectGrant):
+    """What is granted on a pack: it holds for its layers, versions, promotions, decisions, evaluation sets and runs, those of the granting
+    tenant; on a pack of the shared library, for looking at that pack besides."""
+
+    content_object = models.ForeignKey(Pack, on_delete=models.PROTECT, related_name="grants")
+
+    KIND = "pack"
+
+    class Meta(ObjectGrant.Meta):
+        verbose_name = "grant on a pack"
+        verbose_name_plural = "grants on packs"
+        indexes = grant_indexes("packs_packgrant")
+
+
+def grant_paths(layer: str = "") -> dict[str, tuple[str, ...]]:
+    """GRANT_PATHS of a layer, or of what has one at `layer` (`layer__`)."""
+    return {
+        "pack": (f"{layer}pack_id",),
+        "team": (f"{layer}team_id", f"{layer}agent__team_id"),
+        "agent": (f"{layer}agent_id",),
+    }
 
 
 class Layer(TenantOwned):
@@ -114,6 +143,7 @@ class Layer(TenantOwned):
 
     SHARED = True
     TEAM_PATH = "team_id"
+    GRANT_PATHS = grant_paths()
 
     class Meta:
         ordering = ["pack__slug", "scope"]
@@ -150,6 +180,7 @@ class PackVersion(TenantOwned):
 
     SHARED = True
     TEAM_PATH = "layer__team_id"
+    GRANT_PATHS = grant_paths("layer__")
 
     class Meta:
         ordering = ["-created_at"]
@@ -178,6 +209,7 @@ class PointerChange(TenantOwned):
     at = models.DateTimeField(auto_now_add=True)
 
     SHARED = True
+    GRANT_PATHS = grant_paths("layer__")
 
     class Meta:
         indexes = [models.Index(fields=["tenant", "layer", "-at"], name="packs_pointer_at")]
@@ -209,6 +241,8 @@ class Subscription(TenantOwned):
     created_at = models.DateTimeField(auto_now_add=True)
 
     history = History()
+
+    GRANT_PATHS = {"pack": ("pack_id",)}
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "pack"], name="packs_subscription_once")]

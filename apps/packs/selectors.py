@@ -11,9 +11,11 @@ from uuid import UUID
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from apps.core.access import Action
 from apps.core.context import ActionContext, for_every_user
 from apps.core.errors import problem
 from apps.identity.models import Agent, Team, Tenant
+from apps.identity.permissions import can
 from apps.identity.selectors import platform_id
 from apps.packs.across import serving_everywhere
 from apps.packs.blast import blast_targets, layer_key
@@ -65,6 +67,7 @@ def effective_for(
     """The effective pack of the context's tenant at an agent, team or user, for people. Raises Problem `not_found`,
     `invalid`, `no_champion`, `no_valid_pack`."""
     Pack.objects.visible(ctx, slug=pack_slug)
+    whole_tenant(ctx, "the effective pack")
     here = Tenant.objects.get(pk=ctx.tenant_id)
     if tenant is not None and tenant != here.slug:
         raise problem("not_found", f"There is no tenant '{tenant[:63]}' here.")
@@ -82,6 +85,14 @@ def effective_for(
     scopes = scopes_of(pack, tier=here.tier, tenant=here.slug, team=team, agent=agent, user=user)
     effective, _ = resolve_chain(references(version_ids(pictures.shared, pictures.own, pack, scopes)))
     return EffectivePack(pack.slug, scopes, effective)
+
+
+def whole_tenant(ctx: ActionContext, what: str) -> None:
+    """For what is put together from all over the tenant. Raises Problem `permission_denied` for who sees single objects of it only."""
+    if not can(ctx, Action.VIEW, tenant_id=ctx.tenant_id):
+        raise problem(
+            "permission_denied", f"A role in the tenant shows {what}: it names and holds more than what is granted to your groups."
+        )
 
 
 def _time(value: str | datetime | None) -> datetime | None:

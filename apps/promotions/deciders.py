@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -12,6 +12,8 @@ from django.utils import timezone
 
 from apps.core.access import Action
 from apps.core.context import ActionContext, RoleGrant
+from apps.identity.holdings import granted_people
+from apps.identity.permissions import can
 from apps.identity.selectors import roles_in
 from apps.packs.models import Layer
 from apps.promotions.domain import approvals as rules
@@ -20,6 +22,7 @@ from apps.promotions.models import Promotion, State
 from apps.promotions.selectors import authors_of_each, demand_of, given_of_each
 
 Grants = Mapping[UUID, frozenset[RoleGrant]]
+AS_MANAGER = RoleGrant(rules.MANAGER)
 
 
 def limits() -> Limits:
@@ -30,6 +33,24 @@ def limits() -> Limits:
 def expiry_of(promotion: Promotion) -> datetime | None:
     """When it expires unless it is decided; None where it does not wait."""
     return expires_at(promotion.awaiting_since, limits()) if promotion.awaiting_since else None
+
+
+def holders_of(layer: Layer, user_ids: Collection[UUID] | None = None) -> Grants:
+    """Who holds which roles in the layer's tenant, all its people or these. Who may approve on this layer by a grant alone counts as a
+    manager there, never as a tenant admin."""
+    held = dict(roles_in(layer.tenant_id, user_ids))
+    for person in granted_people(layer.tenant_id, layer, Action.APPROVE):
+        if user_ids is None or person in user_ids:
+            held[person] = held.get(person, frozenset()) | {AS_MANAGER}
+    return held
+
+
+def roles_here(ctx: ActionContext, layer: Layer) -> frozenset[RoleGrant]:
+    """The same of who acts; a token's scopes narrow it."""
+    if not ctx.groups or layer.tenant_id != ctx.tenant_id:
+        return ctx.roles
+    by_grant = can(replace(ctx, roles=frozenset()), Action.APPROVE, tenant_id=layer.tenant_id, team_id=layer.team_id, on=layer)
+    return ctx.roles | {AS_MANAGER} if by_grant else ctx.roles
 
 
 def capacities(grants: Iterable[RoleGrant], layer: Layer) -> list[rules.Capacity]:
@@ -88,17 +109,18 @@ def every_manager_is_author(promotion: Promotion, authors: frozenset[UUID]) -> b
 
 def _only_authors(layer: Layer, authors: frozenset[UUID], holders: Grants) -> bool:
     # Who holds it by delegation frees nobody: what its lender made they may not approve either.
-    return not any(
+    free = any(
         grant.role == rules.MANAGER and grant.via is None and grant.team_id in (None, layer.team_id)
         for user_id, grants in holders.items()
         if user_id not in authors
         for grant in grants
     )
+    return not free and not granted_people(layer.tenant_id, layer, Action.APPROVE) - authors
 
 
 def deciders(promotion: Promotion) -> dict[UUID, rules.Capacity]:
     """Who can still decide it, and in which capacity: nobody who has answered, nor an author where authors don't count."""
-    holders = roles_in(promotion.tenant_id)
+    holders = holders_of(promotion.layer)
     (case,) = cases_of([promotion], holders)
     found = {user_id: case.capacity(user_id, grants) for user_id, grants in holders.items()}
     return {user_id: capacity for user_id, capacity in found.items() if capacity is not None}
@@ -111,5 +133,11 @@ def waiting_for(ctx: ActionContext) -> dict[UUID, rules.Capacity]:
     rows = Promotion.objects.restrict(ctx, Action.APPROVE).filter(tenant_id=ctx.tenant_id, state=State.AWAITING_APPROVAL)
     promotions = list(rows.select_related("layer__tenant").defer("verdict", "blast", "thresholds", "risk_reasons", "reason"))
     user_id, now = ctx.user_id, timezone.now()
-    found = {case.promotion.pk: case.capacity(user_id, ctx.roles, now=now) for case in cases_of(promotions)}
+    granted = set(
+        Promotion.objects.restrict(replace(ctx, roles=frozenset()), Action.APPROVE).values_list("pk", flat=True) if ctx.groups else ()
+    )
+    found = {
+        case.promotion.pk: case.capacity(user_id, ctx.roles | {AS_MANAGER} if case.promotion.pk in granted else ctx.roles, now=now)
+        for case in cases_of(promotions)
+    }
     return {promotion_id: capacity for promotion_id, capacity in found.items() if capacity is not None}

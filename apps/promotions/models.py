@@ -7,6 +7,7 @@ from django.db.models import Q
 
 from apps.core.history import History
 from apps.core.models import TenantOwned
+from apps.packs.models import grant_paths
 
 
 class State(models.TextChoices):
@@ -86,6 +87,7 @@ class Promotion(TenantOwned):
     )
 
     TEAM_PATH = "layer__team_id"
+    GRANT_PATHS = grant_paths("layer__")
 
     class Meta:
         ordering = ["-created_at"]
@@ -129,6 +131,7 @@ class Approval(TenantOwned):
     voided_reason = models.CharField(max_length=200, blank=True)
 
     TEAM_PATH = "promotion__layer__team_id"
+    GRANT_PATHS = grant_paths("promotion__layer__")
 
     class Meta:
         ordering = ["created_at"]
@@ -179,6 +182,7 @@ class Decision(TenantOwned):
     created_at = models.DateTimeField(auto_now_add=True)
 
     TEAM_PATH = "layer__team_id"
+    GRANT_PATHS = grant_paths("layer__")
 
     class Meta:
         ordering = ["-created_at"]

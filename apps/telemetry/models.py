@@ -7,6 +7,7 @@ token and are trusted: references to them are not checked again for each row.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
@@ -60,6 +61,7 @@ class Reported(TenantOwned):
     redactions = ArrayField(models.TextField(), default=list)
 
     TEAM_PATH = "team_id"
+    GRANT_PATHS: Mapping[str, tuple[str | tuple[str, str], ...]] = {"agent": ("agent_id",), "team": ("team_id",)}
 
     class Meta:
         abstract = True
@@ -95,6 +97,9 @@ class Run(Reported):
     input = models.TextField(null=True)
     output = models.TextField(null=True)
     metadata = models.JSONField(null=True)
+
+    # A run names its pack.
+    GRANT_PATHS = {**Reported.GRANT_PATHS, "pack": (("pack", "slug"),)}
 
     class Meta(Reported.Meta):
         pass
@@ -154,6 +159,7 @@ class RunScore(models.Model):
 
     SHARED = False
     TEAM_PATH = "team_id"
+    GRANT_PATHS = Run.GRANT_PATHS
 
     class Meta:
         ordering = ["-pk"]
@@ -193,6 +199,7 @@ class Producer(TenantOwned):
     last_seen_at = models.DateTimeField()
 
     TEAM_PATH = "agent__team_id"
+    GRANT_PATHS = {"agent": ("agent_id",), "team": ("agent__team_id",)}
 
     class Meta:
         ordering = ["-last_seen_at"]

@@ -66,6 +66,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "django_filters",
     "axes",
+    "guardian",
     "simple_history",
     "apps.core",
     "apps.audit",
@@ -120,6 +121,10 @@ AUTHENTICATION_BACKENDS = [
     "apps.identity.backends.RoleBackend",
     "apps.identity.oidc.backend.OidcBackend",
 ]
+# Of guardian its direct foreign-key tables are used, for groups; what they say is answered in apps/identity/permissions.py alone.
+ANONYMOUS_USER_NAME = None
+GUARDIAN_MONKEY_PATCH_USER = False
+GUARDIAN_MONKEY_PATCH_GROUP = False
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -143,7 +148,8 @@ AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 # The sign-in form answers for axes itself.
-SILENCED_SYSTEM_CHECKS = ["axes.W002"]
+# Neither guardian nor axes answers by a backend of its own: ours stand in their place.
+SILENCED_SYSTEM_CHECKS = ["axes.W002", "guardian.W001"]
 # Seconds after which a person who signed in by OIDC is confirmed by the provider again (sooner where the id token ends sooner).
 OIDC_REFRESH_S = int(env("OIDC_REFRESH_S", "900"))
 # Seconds that the provider has for each answer.

@@ -16,6 +16,7 @@ from apps.evals.models import EvalRun, EvalSet
 from apps.evals.services.answers import lease_cases, submit_outputs
 from apps.evals.services.online import score_batch
 from apps.identity.models import Agent, Membership, Tenant, User
+from apps.identity.services import grant
 from apps.notices.services import create_webhook
 from apps.notices.services.notifying import spread_waiting
 from apps.packs.models import PackVersion
@@ -120,7 +121,9 @@ def fill(made: Office, rows: int) -> None:
         pack = make.own_pack(tenant, f"pack-{n}")
         first = make.version(tenant, pack.slug, f"team:{tenant.slug}/{team.slug}", make.content("First.", rubric=RUBRIC))
         bootstrap(ctx=system, version_id=first.pk)
-        make.eval_set(tenant, pack, 1)
+        group = make.group(tenant, person, name=f"group-{n}")
+        for obj in (pack, team, agent, make.eval_set(tenant, pack, 1)):
+            grant(ctx=system, group_id=group.pk, obj=obj, actions=["view"])
         asked = request_promotion(ctx=system, version_id=_second(tenant, first, person).pk)
         Approval.objects.create(tenant=tenant, promotion=asked, user=person, roles=["manager"], approved=True, binding=asked.binding)
         create_webhook(ctx=system, name=f"hook {n}", url="http://127.0.0.1:9/in", events=["promotions.decided"])

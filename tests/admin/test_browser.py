@@ -18,9 +18,9 @@ from django.test import Client
 from apps.audit.exports import verify_file
 from apps.audit.models import Event as AuditEvent
 from apps.evals.models import EvalCase, EvalResult, EvalRun
-from apps.identity.models import AgentToken, Delegation, Membership, Tenant
+from apps.identity.models import AgentToken, Delegation, Membership, Tenant, TenantGroup
 from apps.identity.services import suspend_agent, update_agent
-from apps.packs.models import Layer, Pack, PackVersion, PointerChange, Subscription
+from apps.packs.models import Layer, Pack, PackGroupPermission, PackVersion, PointerChange, Subscription
 from apps.packs.services.packs import update_pack
 from apps.promotions.models import Approval, Awaited, Decision, Promotion, State
 from apps.promotions.services.requests import evaluate_promotion
@@ -263,6 +263,11 @@ def pages(acme: Office) -> dict[str, str]:
     found["reject"] = url(objects["promotion"], "reject")
     found["issue"] = url(objects["agent"], "issue-token")
     found["new-pack"] = list_url(Pack) + "act/create/"
+    group = TenantGroup.objects.filter(tenant=acme.tenant).first()
+    found["group"], found["group-grant"] = url(group), url(group, "grant")
+    found["grant"], found["grant-here"] = url(PackGroupPermission.objects.first()), url(objects["pack"], "grant")
+    found["access"] = "/admin/access/?object=pack:desk"
+    found["access-of-one"] = f"/admin/access/?object=agent:helpdesk-1&user={acme.people['operator'].email}"
     found["verify"] = "/admin/audit/event/act/verify/"
     found["export"] = "/admin/audit/event/act/export/"
     return found

@@ -46,10 +46,10 @@ def test_me_says_who_where_and_what() -> None:
     Membership.objects.create(tenant=tenant, user=api.person, team=team, role="operator")
     found = api("GET", "me/").json()
     assert found["actor"] == {"kind": "user", "id": str(api.person.pk), "label": api.person.email}
-    assert found["tenant"]["slug"] == tenant.slug and found["scopes"] is None and found["actions"] == ["view"]
+    assert found["tenant"]["slug"] == tenant.slug and found["scopes"] is None and found["actions"] == ["view", "prompt_read"]
     assert found["roles"] == [
-        {"role": "operator", "team": "support", "delegated_by": None, "actions": ["view", "roll_back", "operate"]},
-        {"role": "viewer", "team": None, "delegated_by": None, "actions": ["view"]},
+        {"role": "operator", "team": "support", "delegated_by": None, "actions": ["view", "roll_back", "operate", "prompt_read"]},
+        {"role": "viewer", "team": None, "delegated_by": None, "actions": ["view", "prompt_read"]},
     ]
     harness = Api(tenant, token=make.agent_token(make.agent(tenant), scopes=["resolve"]))("GET", "me/").json()
     assert (harness["actor"]["kind"], harness["actions"], harness["scopes"]) == ("agent", ["resolve"], ["resolve"])

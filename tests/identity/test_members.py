@@ -60,7 +60,7 @@ def test_nobody_grants_what_they_lack() -> None:
     assert services.add_member(ctx=team_admin, email="a@example.test", role="manager", team="support").team == team
     # A narrowed token of an admin grants no more than the token may do.
     narrowed = make.context(tenant.pk, "tenant_admin")
-    narrowed.scopes = frozenset({"view", "manage_members"})
+    narrowed.scopes = frozenset({"view", "prompt_read", "manage_members"})
     assert services.add_member(ctx=narrowed, email="b@example.test", role="viewer")
     found = refused("permission_denied", services.add_member, ctx=narrowed, email="b@example.test", role="manager")
     assert "approve" in found.detail

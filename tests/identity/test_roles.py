@@ -11,8 +11,9 @@ from apps.identity.permissions import can, require
 from apps.identity.selectors import platform_id
 from tests import factories as make
 
-VIEW = {A.VIEW}
-AUTHOR = VIEW | {A.AUTHOR, A.EVALUATE, A.REQUEST_PROMOTION}
+VIEW = {A.VIEW, A.PROMPT_READ}
+# The prompt library's users read, write and delete; its admins link as well; its agents read.
+AUTHOR = VIEW | {A.AUTHOR, A.EVALUATE, A.REQUEST_PROMOTION, A.PROMPT_WRITE, A.PROMPT_DELETE}
 HARNESS = {A.RESOLVE, A.TELEMETRY, A.HEARTBEAT, A.SUGGEST, A.ANSWER_EVALUATION}
 TABLE = {
     "viewer": VIEW,
@@ -22,7 +23,7 @@ TABLE = {
     # All in the tenant: everything but what a harness does with its own token.
     "tenant_admin": set(A) - HARNESS,
     "auditor": VIEW | {A.AUDIT, A.EXPORT},
-    "agent": HARNESS,
+    "agent": HARNESS | {A.PROMPT_READ},
 }
 
 

@@ -8,7 +8,7 @@ from django_celery_beat import models as beat
 from apps.core.access import holds
 from apps.core.admin import cells, columns, filters
 from apps.core.admin.acts import Act, ActForm, Call, Done, NeededReasonForm, ReasonForm
-from apps.core.admin.base import Facts, GovernedAdmin, Panel, Relatives, extend
+from apps.core.admin.base import Facts, GovernedAdmin, Panel, Relatives, extend, page_link
 
 __all__ = [
     "Act",
@@ -26,6 +26,7 @@ __all__ = [
     "extend",
     "filters",
     "holds",
+    "page_link",
 ]
 
 # Their pages are Django's own, which know neither tenants nor roles.

@@ -18,8 +18,9 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
 
-from apps.core.access import Action, holds
+from apps.core.access import Action, holds, listed
 from apps.core.admin import acts as acting
 from apps.core.admin import cells, history
 from apps.core.admin.acts import Act, Button
@@ -92,6 +93,16 @@ def extend(
     found.parts.update(parts or {})
 
 
+PageLink = Callable[[HttpRequest, Any], tuple[str, str] | None]
+_page_links: list[PageLink] = []
+
+
+def page_link(link: PageLink) -> PageLink:
+    """Registers a link at the foot of every object's page: `(url, text)`, or None where it leads the person nowhere."""
+    _page_links.append(link)
+    return link
+
+
 class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
     """Rows come from `restrict`, pages answer GET and HEAD, nothing is edited by a form."""
 
@@ -119,7 +130,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
     # Who may see what
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return hasattr(request, "ctx") and holds(request.ctx, self.view_action)
+        return hasattr(request, "ctx") and listed(request.ctx, self.view_action, self.model)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_module_permission(request)
@@ -137,6 +148,16 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         rows: QuerySet[Any] = self.model._default_manager.restrict(context_of(request), self.view_action)
         ordering = self.get_ordering(request)
         return rows.order_by(*ordering) if ordering else rows
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """Newest first for who sees single objects by what is granted: that order is the grants' own (`read_grants_first`)."""
+        return super().get_ordering(request) if holds(context_of(request), self.view_action) else ("-pk",)
+
+    def get_paginator(self, request: HttpRequest, queryset: Any, per_page: int, *more: Any, **options: Any) -> Any:
+        """Nor are their rows counted: it would take reading all that is granted."""
+        if holds(context_of(request), self.view_action):
+            return super().get_paginator(request, queryset, per_page, *more, **options)
+        return InfinitePaginator(queryset, per_page, *more, **options)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Only what the list's filters ask by: a look-up across a relation could spell out what the person may not see."""
@@ -208,6 +229,7 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
             "relatives": [self._relatives(request, each, obj) for each in (*self.relatives, *_extensions[self.opts.label].relatives)],
             "history_url": history.url_of(self, obj.pk) if history_model(self.model) is not None else "",
             "log_url": self.log_url(request, obj),
+            "links": [found for link in _page_links if (found := link(request, obj))],
             **(extra_context or {}),
         }
         return TemplateResponse(request, "core/detail.html", context)
@@ -222,10 +244,10 @@ class GovernedAdmin(ModelAdmin):  # type: ignore[misc]
         return redirect(self.log_url(request, obj) or cells.admin_url(obj))
 
     def log_url(self, request: HttpRequest, obj: Model) -> str:
-        if not self.audited or not holds(context_of(request), Action.AUDIT):
-            return ""
         log = next((model for model in admin.site._registry if model._meta.label == "audit.Event"), None)
-        return cells.list_url(log, object_id=obj.pk) if log else ""
+        if not self.audited or log is None or not listed(context_of(request), Action.AUDIT, log):
+            return ""
+        return cells.list_url(log, object_id=obj.pk)
 
     def part_view(self, request: HttpRequest, object_id: str, part: str) -> HttpResponse:
         """A piece of the page that is fetched by itself: because it is dear, or because it moves."""

@@ -32,3 +32,7 @@ class Action(StrEnum):
     HEARTBEAT = "heartbeat"
     SUGGEST = "suggest"
     ANSWER_EVALUATION = "answer_evaluation"
+    PROMPT_READ = "prompt_read"
+    PROMPT_WRITE = "prompt_write"
+    PROMPT_LINK = "prompt_link"
+    PROMPT_DELETE = "prompt_delete"

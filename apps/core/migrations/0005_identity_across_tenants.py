@@ -50,13 +50,14 @@ FUNCTIONS = {
         ) used WHERE k.id = used.id;
     END $$;
     """,
-    # The active tenants in which a person holds a role now: what they may choose from.
+    # The active tenants in which a person holds a role, or is in a group, now: what they may choose from.
     "identity_tenants_of(person uuid)": f"""
     RETURNS TABLE (id uuid, slug text, name text, tier text) STABLE {PINNED} AS $$
     BEGIN
         RETURN QUERY SELECT t.id, t.slug::text, t.name::text, t.tier::text FROM public.identity_tenant t
-        WHERE t.status = 'active'
-            AND EXISTS (SELECT 1 FROM public.identity_membership m WHERE m.tenant_id = t.id AND m.user_id = person AND {HELD})
+        WHERE t.status = 'active' AND (
+            EXISTS (SELECT 1 FROM public.identity_membership m WHERE m.tenant_id = t.id AND m.user_id = person AND {HELD})
+            OR EXISTS (SELECT 1 FROM public.identity_groupmember m WHERE m.tenant_id = t.id AND m.user_id = person AND {HELD}))
         ORDER BY t.slug;
     END $$;
     """,

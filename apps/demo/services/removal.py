@@ -48,7 +48,9 @@ OF_LAYERS = (
 )
 OF_PACKS = (
     ("evals_evalcase", "eval_set_id IN (SELECT id FROM evals_evalset WHERE pack_id = ANY(%s))"),
+    ("evals_evalsetgrouppermission", "content_object_id IN (SELECT id FROM evals_evalset WHERE pack_id = ANY(%s))"),
     ("evals_evalset", "pack_id = ANY(%s)"),
+    ("packs_packgrouppermission", "content_object_id = ANY(%s)"),
     ("packs_subscription", "pack_id = ANY(%s)"),
     ("packs_pack", "id = ANY(%s)"),
 )
@@ -90,6 +92,7 @@ def remove_from_platform() -> Removed:
         for table, condition in OF_PACKS:
             _delete(cursor, removed, table, condition, packs)
         _delete(cursor, removed, "identity_agenttoken", "agent_id = ANY(%s)", agents)
+        _delete(cursor, removed, "identity_agentgrouppermission", "content_object_id = ANY(%s)", agents)
         _delete(cursor, removed, "identity_agent", "id = ANY(%s)", agents)
         _remove_people(cursor, removed)
         cursor.execute("SET LOCAL app.purge = ''")

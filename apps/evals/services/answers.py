@@ -123,7 +123,7 @@ def _answerable(ctx: ActionContext, eval_run_id: UUID) -> EvalRun:
 
 def _recordable(ctx: ActionContext, eval_run_id: UUID) -> EvalRun:
     run: EvalRun = EvalRun.objects.select_related(*RELATIONS).visible(ctx, pk=eval_run_id)
-    require(ctx, Action.EVALUATE, tenant_id=run.tenant_id, team_id=run.layer.team_id)
+    require(ctx, Action.EVALUATE, tenant_id=run.tenant_id, team_id=run.layer.team_id, on=run)
     if run.runner != Runner.REPLAY:
         raise problem(
             "permission_denied", "This run is answered by agents under a lease; recorded outputs go to a run with runner `replay`."

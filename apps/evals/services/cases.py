@@ -33,8 +33,8 @@ CASE_KEYS = ("input", "expected", "tags", "task_type", "split")
 def create_eval_set(*, ctx: ActionContext, pack: str, slug: str, title: str, description: str = "") -> EvalSet:
     """An empty set of cases for one pack, the tenant's own or a shared one. Raises Problem `not_found`, `invalid`, `slug_taken`."""
     with ctx.transaction():
-        require(ctx, Action.EVALUATE, tenant_id=ctx.tenant_id)
         target = Pack.objects.restrict(ctx).filter(slug=pack).first()
+        require(ctx, Action.EVALUATE, tenant_id=ctx.tenant_id, on=[target] if target else None)
         if target is None:
             raise problem("not_found", f"There is no pack '{pack}' here.")
         if target.kind == PackKind.POLICY:
@@ -63,7 +63,7 @@ def add_cases(*, ctx: ActionContext, eval_set_id: UUID, cases: Sequence[Any]) ->
     """
     with ctx.transaction():
         visible = EvalSet.objects.visible(ctx, pk=eval_set_id)
-        require(ctx, Action.EVALUATE, tenant_id=visible.tenant_id)
+        require(ctx, Action.EVALUATE, tenant_id=visible.tenant_id, on=visible)
         if not 1 <= len(cases) <= MAX_CASES_PER_CALL:
             raise problem("invalid", f"Send 1 to {MAX_CASES_PER_CALL} cases at a time, not {len(cases)}.", pointer="/cases")
         _check(cases)

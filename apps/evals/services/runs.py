@@ -115,7 +115,7 @@ def _check_runner(runner: str) -> None:
 def _layer(ctx: ActionContext, layer_id: UUID | None) -> Layer:
     """The layer, its row locked: two that ask at once for the same pair get the same runs."""
     seen: Layer = Layer.objects.visible(ctx, pk=layer_id)
-    require(ctx, Action.EVALUATE, tenant_id=seen.tenant_id, team_id=seen.team_id)
+    require(ctx, Action.EVALUATE, tenant_id=seen.tenant_id, team_id=seen.team_id, on=seen)
     rows = Layer.objects.select_related("pack", "tenant", "champion", "team", "agent__team").select_for_update(of=("self",))
     layer: Layer = rows.get(pk=seen.pk)
     if layer.pack.kind == PackKind.POLICY:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from apps.core.access import Action
@@ -16,7 +16,7 @@ from apps.core.context import ActionContext
 from apps.core.http import context_of
 from apps.identity.admin.tenants import RenameForm
 from apps.identity.domain.roles import MEMBER_ROLES
-from apps.identity.models import Agent, Membership, Team, User
+from apps.identity.models import Agent, GroupMember, Membership, Team, User
 from apps.identity.permissions import lacking, manages_platform
 from apps.identity.services import (
     activate_person,
@@ -305,11 +305,17 @@ class UserAdmin(GovernedAdmin):
             lambda ctx, user: Membership.objects.restrict(ctx).filter(user=user).select_related("user", "team"),
             (columns.itself("Membership"), columns.badge("role"), columns.link("team"), columns.moment("until")),
         ),
+        Relatives(
+            "Groups",
+            lambda ctx, user: GroupMember.objects.restrict(ctx).filter(user=user).select_related("group", "user"),
+            (columns.link("group"), columns.moment("until"), columns.moment("created_at", "Since")),
+            empty="In no group: nothing is granted to them on single objects.",
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         ctx = context_of(request)
         if manages_platform(ctx):
             return User.objects.order_by("email")
-        here = Membership.objects.restrict(ctx).values("user_id")
-        return User.objects.filter(pk__in=here).order_by("email")
+        here = Q(pk__in=Membership.objects.restrict(ctx).values("user_id")) | Q(pk__in=GroupMember.objects.restrict(ctx).values("user_id"))
+        return User.objects.filter(here).order_by("email")

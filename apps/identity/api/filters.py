@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from django_filters import rest_framework as filters
 
 from apps.identity.domain.roles import MEMBER_ROLES
-from apps.identity.models import Agent, AgentStatus, Autonomy, Membership, Organisation, Team, Tenant, TenantStatus, Tier
+from apps.identity.models import Agent, AgentStatus, Autonomy, Membership, Organisation, Team, Tenant, TenantGroup, TenantStatus, Tier
 
 
 class NamedFilter(filters.FilterSet):
@@ -62,3 +62,18 @@ class MemberFilter(filters.FilterSet):
 
     def by_words(self, rows: QuerySet[Membership], name: str, value: str) -> QuerySet[Membership]:
         return rows.filter(Q(user__email__icontains=value) | Q(user__name__icontains=value))
+
+
+class GroupFilter(filters.FilterSet):
+    search = filters.CharFilter(method="by_words", help_text="In name and description.")
+    user = filters.CharFilter(method="by_user", help_text="The groups that the person with this e-mail address is in.")
+
+    class Meta:
+        model = TenantGroup
+        fields: list[str] = []
+
+    def by_words(self, rows: QuerySet[TenantGroup], name: str, value: str) -> QuerySet[TenantGroup]:
+        return rows.filter(Q(name__icontains=value) | Q(description__icontains=value))
+
+    def by_user(self, rows: QuerySet[TenantGroup], name: str, value: str) -> QuerySet[TenantGroup]:
+        return rows.filter(members__user__email=value.strip().lower())

@@ -139,7 +139,7 @@ class MeView(ContextView):
     @extend_schema(operation_id="me_retrieve", summary="Who am I, where, and what may I do", parameters=list[OpenApiParameter]())
     def get(self, request: Request) -> Response:
         ctx = self.ctx
-        tenant = Tenant.objects.select_related("organisation").filter(pk=ctx.tenant_id).first() if ctx.roles else None
+        tenant = Tenant.objects.select_related("organisation").filter(pk=ctx.tenant_id).first() if ctx.roles or ctx.groups else None
         teams = dict(Team.objects.filter(pk__in=[grant.team_id for grant in ctx.roles if grant.team_id]).values_list("pk", "slug"))
         lenders = dict(User.objects.filter(pk__in=[grant.via for grant in ctx.roles if grant.via]).values_list("pk", "email"))
         body = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from apps.core.domain.actions import Action as A  # noqa: N817 -- a table reads better with short names
 
-_AUTHOR = frozenset({A.VIEW, A.AUTHOR, A.EVALUATE, A.REQUEST_PROMOTION})
+# The prompt library's matrix (`domain.md` 12): who reads; users, who also write and delete; admins, who also link.
+_READER = frozenset({A.VIEW, A.PROMPT_READ})
+_AUTHOR = _READER | {A.AUTHOR, A.EVALUATE, A.REQUEST_PROMOTION, A.PROMPT_WRITE, A.PROMPT_DELETE}
 _MANAGER = _AUTHOR | {A.APPROVE, A.PROMOTE, A.ROLL_BACK}
 _TENANT_ADMIN = _MANAGER | {
     A.FORCE,
@@ -19,16 +21,17 @@ _TENANT_ADMIN = _MANAGER | {
     A.REVEAL,
     A.AUDIT,
     A.EXPORT,
+    A.PROMPT_LINK,
 }
 
 ROLE_ACTIONS: dict[str, frozenset[A]] = {
-    "viewer": frozenset({A.VIEW}),
+    "viewer": _READER,
     "author": _AUTHOR,
-    "operator": frozenset({A.VIEW, A.OPERATE, A.ROLL_BACK}),
+    "operator": _READER | {A.OPERATE, A.ROLL_BACK},
     "manager": _MANAGER,
     "tenant_admin": _TENANT_ADMIN,
-    "auditor": frozenset({A.VIEW, A.AUDIT, A.EXPORT}),
-    "agent": frozenset({A.RESOLVE, A.TELEMETRY, A.HEARTBEAT, A.SUGGEST, A.ANSWER_EVALUATION}),
+    "auditor": _READER | {A.AUDIT, A.EXPORT},
+    "agent": frozenset({A.RESOLVE, A.TELEMETRY, A.HEARTBEAT, A.SUGGEST, A.ANSWER_EVALUATION, A.PROMPT_READ}),
     # The named system actor of tasks and maintenance.
     "system": frozenset(A),
 }

@@ -93,7 +93,7 @@ def tell_tenants(ctx: ActionContext, user: User, action: str) -> None:
 
 
 @contextmanager
-def account_at_home(ctx: ActionContext, user_id: UUID | None) -> Iterator[User]:
+def account_at_home(ctx: ActionContext, user_id: UUID) -> Iterator[User]:
     """The account, locked, while in a tenant that knows it: `platform` itself need not. Raises Problem `not_found`."""
     known = _tenants_with(user_id)
     if not known:
@@ -110,7 +110,7 @@ def _governed(ctx: ActionContext, user_id: UUID) -> Iterator[User]:
         yield user
 
 
-def _tenants_with(user_id: UUID | None) -> list[UUID]:
+def _tenants_with(user_id: UUID) -> list[UUID]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT tenant_id FROM identity_tenants_with(%s)", [user_id])
         return [tenant_id for (tenant_id,) in cursor.fetchall()]

@@ -99,7 +99,7 @@ def _set_status(ctx: ActionContext, slug: str, status: AgentStatus, reason: str)
 
 def _locked(ctx: ActionContext, slug: str, action: Action) -> Agent:
     agent: Agent = Agent.objects.select_for_update().visible(ctx, slug=slug, tenant_id=ctx.tenant_id)
-    require(ctx, action, tenant_id=agent.tenant_id, team_id=agent.team_id)
+    require(ctx, action, tenant_id=agent.tenant_id, team_id=agent.team_id, on=agent)
     return agent
 
 

@@ -18,7 +18,7 @@ from apps.core.errors import problem
 from apps.core.generations import bump
 from apps.core.history import revise
 from apps.identity.domain.roles import MEMBER_ROLES
-from apps.identity.models import ApiToken, Membership, OidcProvider, Team, Tenant, User
+from apps.identity.models import ApiToken, GroupMember, Membership, OidcProvider, Team, Tenant, User
 from apps.identity.permissions import lacking, require
 from apps.identity.selectors import id_by_email, team_by_slug
 from apps.identity.services.delegations import end_uncovered
@@ -145,7 +145,7 @@ def change_member(*, ctx: ActionContext, membership_id: UUID | str, **changes: A
 
 
 def remove_member(*, ctx: ActionContext, membership_id: UUID | str, reason: str = "") -> None:
-    """Takes the role away; with a person's last role in the tenant their tokens there are revoked.
+    """Takes the role away; with a person's last role, or group, in the tenant their tokens there are revoked.
 
     Raises Problem `not_found`, `permission_denied`, `wrong_state` (the last tenant admin).
     """
@@ -155,15 +155,22 @@ def remove_member(*, ctx: ActionContext, membership_id: UUID | str, reason: str 
         # What a group map gave, its provider takes away, were it the last: who left the organisation must not stay in.
         if membership.source_id is None or ctx.actor.kind != "system":
             _keep_an_admin(membership)
-        revoked = 0
-        if not Membership.objects.filter(tenant_id=membership.tenant_id, user_id=membership.user_id).exclude(pk=membership.pk).exists():
-            tokens = ApiToken.objects.filter(tenant_id=membership.tenant_id, user_id=membership.user_id, revoked_at__isnull=True)
-            revoked = revise(tokens, revoked_at=timezone.now())
+        revoked = revoke_tokens_of_leaver(membership)
         record(ctx, "identity.member_removed", membership, data={**_facts(membership), "tokens_revoked": revoked}, reason=reason)
         user_id = membership.user_id
         membership.delete()
         end_uncovered(ctx, user_id)
         bump(ctx, Topic.TOKENS, ctx.tenant_id)
+
+
+def revoke_tokens_of_leaver(leaving: Membership | GroupMember) -> int:
+    """With a person's last role, or group, in the tenant their tokens there are revoked. Gives how many."""
+    for model in (Membership, GroupMember):
+        held = model.objects.filter(tenant_id=leaving.tenant_id, user_id=leaving.user_id)
+        if held.exclude(pk=leaving.pk).exists():
+            return 0
+    tokens = ApiToken.objects.filter(tenant_id=leaving.tenant_id, user_id=leaving.user_id, revoked_at__isnull=True)
+    return revise(tokens, revoked_at=timezone.now())
 
 
 def _governed(ctx: ActionContext, membership_id: UUID | str) -> Membership:

@@ -66,9 +66,12 @@ def purge_tenant(*, ctx: ActionContext, slug: str) -> dict[str, int]:
 
 def _remove_rows(cursor: CursorWrapper, tenant: Tenant) -> dict[str, int]:
     people = _people(cursor, tenant.pk)
+    cursor.execute("SELECT group_id FROM identity_tenantgroup WHERE tenant_id = %s", [tenant.pk])
+    groups = [row[0] for row in cursor.fetchall()]
     removed: dict[str, int] = {}
     for table in _in_order(cursor):
         _count(cursor, removed, table, "tenant_id = %s", tenant.pk)
+    _count(cursor, removed, "auth_group", "id = ANY(%s)", groups)
     _count(cursor, removed, Tenant._meta.db_table, "id = %s", tenant.pk)
     _count(cursor, removed, history_table(Tenant), "id = %s", tenant.pk)
     empty = "id = %s AND NOT EXISTS (SELECT 1 FROM identity_tenant t WHERE t.organisation_id = identity_organisation.id)"
@@ -116,7 +119,7 @@ def _in_order(cursor: CursorWrapper) -> list[str]:
     return list(order.static_order())
 
 
-def _count(cursor: CursorWrapper, removed: dict[str, int], table: str, condition: str, value: UUID | list[UUID]) -> None:
+def _count(cursor: CursorWrapper, removed: dict[str, int], table: str, condition: str, value: UUID | list[UUID] | list[int]) -> None:
     cursor.execute(f'DELETE FROM "{table}" WHERE {condition}', [value])  # noqa: S608 -- names from the catalogue
     if cursor.rowcount:
         removed[table] = cursor.rowcount

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
+from django.db.models import Q
 from django.utils import timezone
 
 from apps.audit.services import record
@@ -15,11 +16,12 @@ from apps.core.access import Action
 from apps.core.context import ActionContext, Topic
 from apps.core.errors import problem
 from apps.core.generations import bump
+from apps.identity.domain.access import ANY_GRANTABLE
 from apps.identity.domain.roles import ROLE_ACTIONS
 from apps.identity.domain.tokens import DEFAULT_OVERLAP, end_of_overlap, expiry, same_life, scopes_within
 from apps.identity.models import Agent, AgentStatus, AgentToken, ApiToken, User
-from apps.identity.permissions import can, require
-from apps.identity.selectors import actions_in, roles_of, visible_token
+from apps.identity.permissions import anywhere, require
+from apps.identity.selectors import actions_in, groups_of, roles_of, visible_token
 from apps.identity.services.people import normal_email
 from apps.identity.services.rows import validate
 from apps.identity.tokens import new_secret
@@ -81,11 +83,14 @@ def issue_api_token(
         if not own or ctx.scopes is not None:
             require(ctx, Action.MANAGE_TOKENS, tenant_id=ctx.tenant_id)
         held = roles_of(user, ctx.tenant_id)
-        if not held:
-            raise problem("invalid", "This person holds no role in the tenant; add them as a member first.", pointer="/user")
-        allowed = set(actions_in(held))
+        groups = [group for group in groups_of(user) if group.tenant_id == ctx.tenant_id]
+        if not held and not groups:
+            raise problem(
+                "invalid", "This person holds no role in the tenant and is in none of its groups; add them first.", pointer="/user"
+            )
+        allowed = set(actions_in(held)) | (ANY_GRANTABLE if groups else set())
         if ctx.actor.kind != "system":
-            allowed = {action for action in allowed if _may_somewhere(ctx, action)}
+            allowed = {action for action in allowed if anywhere(ctx, action)}
             if not own:
                 allowed.discard(Action.APPROVE)
         narrowed = ctx.actor.kind != "system" and (not own or ctx.scopes is not None)
@@ -204,7 +209,7 @@ def _require_hand_on(ctx: ActionContext, token: AgentToken | ApiToken) -> None:
         raise problem("permission_denied", "A token with fewer scopes does not replace a wider one.")
     if not own and isinstance(token, ApiToken):
         reach = set(token.scopes) or {action.value for action in actions_in(roles_of(token.user, token.tenant_id))}
-        beyond = sorted(scope for scope in reach if scope == Action.APPROVE or not _may_somewhere(ctx, Action(scope)))
+        beyond = sorted(scope for scope in reach if scope == Action.APPROVE or not anywhere(ctx, Action(scope)))
         if beyond:
             names = ", ".join(beyond).replace("_", " ")
             raise problem("permission_denied", f"This token may do what you cannot hand on ({names}); its holder can rotate it.")
@@ -225,13 +230,8 @@ def _person(ctx: ActionContext, email: str) -> User:
         if user is None:
             raise problem("invalid", "This person holds no role in the tenant; add them as a member first.", pointer="/user")
         return user
-    user = User.objects.filter(email=normal_email(email), memberships__tenant_id=ctx.tenant_id).distinct().first()
+    here = Q(memberships__tenant_id=ctx.tenant_id) | Q(group_memberships__tenant_id=ctx.tenant_id)
+    user = User.objects.filter(here, email=normal_email(email)).distinct().first()
     if user is None:
         raise problem("invalid", "The tenant has no member with this e-mail address.", pointer="/user")
     return user
-
-
-def _may_somewhere(ctx: ActionContext, action: Action) -> bool:
-    """Whether `ctx` may do it for the tenant, or for a team it holds a role in: a token never does more than its person's roles."""
-    teams = {grant.team_id for grant in ctx.roles}
-    return any(can(ctx, action, tenant_id=ctx.tenant_id, team_id=team_id) for team_id in teams)

@@ -9,11 +9,13 @@ from uuid import UUID
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from apps.core.access import Action
 from apps.core.admin import Panel, cells, extend
 from apps.core.context import ActionContext
 from apps.core.errors import Problem
 from apps.core.http import context_of
 from apps.identity.models import Agent
+from apps.identity.permissions import can
 from apps.packs.chains import Pictures
 from apps.packs.domain.values import Effective
 from apps.packs.models import PackVersion
@@ -30,8 +32,10 @@ def resolvable(tenant_id: UUID) -> list[str]:
     return sorted({*own, *shared})
 
 
-def _effective(request: HttpRequest, agent: Agent) -> dict[str, Any]:
+def _effective(request: HttpRequest, agent: Agent) -> dict[str, Any] | None:
     ctx: ActionContext = context_of(request)
+    if not can(ctx, Action.VIEW, tenant_id=ctx.tenant_id):
+        return None
     packs = resolvable(agent.tenant_id)
     pack = request.GET.get("pack") or (agent.default_pack if agent.default_pack in packs else next(iter(packs), ""))
     user = request.GET.get("user", "").strip()

@@ -18,7 +18,7 @@ from apps.core.http import context_of
 from apps.packs.admin.reading import difference, readable_content
 from apps.packs.admin.writing import EDIT
 from apps.packs.models import PackVersion, VersionStatus
-from apps.packs.selectors import blast_radius_of
+from apps.packs.selectors import blast_radius_of, whole_tenant
 
 MAX_SHOWN = 50
 
@@ -55,6 +55,7 @@ def _reach(request: HttpRequest, version: PackVersion) -> dict[str, Any]:
 def reach_part(request: HttpRequest, version: PackVersion) -> HttpResponse:
     """The blast radius, by itself: it folds every chain that the layer is on."""
     try:
+        whole_tenant(context_of(request), "the blast radius")
         found = blast_radius_of(context_of(request), version.layer, version).as_json()
     except Problem as error:
         return TemplateResponse(request, "packs/reach.html", {"refusal": error.detail})

@@ -13,8 +13,8 @@ from apps.core.access import Action
 from apps.core.admin import Act, ActForm, Call, Done
 from apps.core.context import ActionContext
 from apps.core.errors import Problem
-from apps.identity.domain.roles import allows
 from apps.identity.models import Agent, Team, Tenant
+from apps.identity.permissions import anywhere
 from apps.identity.selectors import platform_id
 from apps.packs.admin import editing
 from apps.packs.models import Layer, Pack, PackKind, PackVersion, VersionStatus
@@ -137,7 +137,7 @@ def _write(call: Call, pack: str, scope: str, replaces: PackVersion | None = Non
 
 
 def _authors_somewhere(ctx: ActionContext, obj: Any) -> bool:
-    return any(allows(grant.role, Action.AUTHOR) for grant in ctx.roles)
+    return anywhere(ctx, Action.AUTHOR)
 
 
 DRAFT = "A draft is written. Nothing that an agent resolves changes until it is promoted."

@@ -21,7 +21,7 @@ from apps.packs.api.filters import LayerFilter, PackFilter, VersionFilter
 from apps.packs.domain.content import content_schema
 from apps.packs.domain.diff import structural, unified
 from apps.packs.models import Layer, Pack, PackVersion, Subscription
-from apps.packs.selectors import blast_radius_of, effective_for
+from apps.packs.selectors import blast_radius_of, effective_for, whole_tenant
 from apps.packs.services.packs import create_pack, subscribe, unsubscribe, update_pack
 from apps.packs.services.versions import create_version
 
@@ -165,6 +165,7 @@ class VersionViewSet(mixins.RetrieveModelMixin, ContextViewSet):
     def blast_radius(self, request: Request, pk: str) -> Response:
         """Whose effective pack changes if this version is promoted, and whose layers turn invalid."""
         version: PackVersion = version_rows().visible(self.ctx, pk=pk)
+        whole_tenant(self.ctx, "the blast radius")
         return Response(blast_radius_of(self.ctx, version.layer, version).as_json())
 
 

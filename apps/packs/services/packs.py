@@ -58,7 +58,7 @@ def update_pack(*, ctx: ActionContext, slug: str, **changes: str) -> Pack:
     """Changes title, description or visibility."""
     with ctx.transaction():
         seen: Pack = Pack.objects.visible(ctx, slug=slug)
-        require(ctx, Action.AUTHOR, tenant_id=seen.tenant_id)
+        require(ctx, Action.AUTHOR, tenant_id=seen.tenant_id, on=seen)
         # Only what may be written can be locked, and a shared pack is seen by who may not.
         pack: Pack = Pack.objects.select_for_update().get(pk=seen.pk)
         allowed = {name: value for name, value in changes.items() if name in ("title", "description", "visibility")}
@@ -73,8 +73,8 @@ def update_pack(*, ctx: ActionContext, slug: str, **changes: str) -> Pack:
 def subscribe(*, ctx: ActionContext, pack_slug: str, pinned_version_id: UUID | None = None) -> Subscription:
     """Lets the tenant resolve a shared pack: following the shared champion, or pinned to a shared version."""
     with ctx.transaction():
-        require(ctx, Action.ADOPT, tenant_id=ctx.tenant_id)
         pack: Pack = Pack.objects.visible(ctx, slug=pack_slug)
+        require(ctx, Action.ADOPT, tenant_id=ctx.tenant_id, on=pack)
         if pack.tenant_id != platform_id() or pack.tenant_id == ctx.tenant_id:
             raise problem("invalid", "Only packs of the shared library are subscribed to; your own need no subscription.", pointer="/pack")
         pinned = _pinned(ctx, pack, pinned_version_id)
@@ -102,7 +102,7 @@ def unsubscribe(*, ctx: ActionContext, subscription_id: UUID) -> None:
     """Ends it: from then on the tenant's agents get 404 for the pack."""
     with ctx.transaction():
         subscription: Subscription = Subscription.objects.select_for_update().visible(ctx, pk=subscription_id)
-        require(ctx, Action.ADOPT, tenant_id=subscription.tenant_id)
+        require(ctx, Action.ADOPT, tenant_id=subscription.tenant_id, on=subscription)
         record(ctx, "subscription.ended", subscription, data={"pack": subscription.pack.slug})
         subscription.delete()
         bump(ctx, Topic.PACKS, ctx.tenant_id)

@@ -14,7 +14,7 @@ from apps.core.domain.canonical import canonical_bytes, digest
 from apps.core.errors import FieldError, Problem, problem
 from apps.core.ids import new_id
 from apps.identity.models import Agent, Team, Tenant
-from apps.identity.permissions import require
+from apps.identity.permissions import can, require
 from apps.identity.selectors import platform_id
 from apps.packs.chains import facts_of, violations_of
 from apps.packs.domain.content import parse_content
@@ -48,7 +48,7 @@ def create_version(
     with ctx.transaction():
         pack: Pack = Pack.objects.visible(ctx, slug=pack_slug)
         layer = _layer(ctx, pack, scope)
-        require(ctx, Action.AUTHOR, tenant_id=layer.tenant_id, team_id=layer.team_id)
+        require(ctx, Action.AUTHOR, tenant_id=layer.tenant_id, team_id=layer.team_id, on=layer)
         clean = _parsed(layer, content)
         raw = canonical_bytes(clean)
         if len(raw) > MAX_CONTENT_BYTES:
@@ -117,7 +117,8 @@ def _layer(ctx: ActionContext, pack: Pack, text: str) -> Layer:
     scope = Scope.parse(text)
     owner, team, agent = _owner(ctx, pack, scope)
     refuse_preset(pack, scope.type)
-    require(ctx, Action.AUTHOR, tenant_id=owner, team_id=team.pk if team else agent.team_id if agent else None)
+    under = [found for found in (pack, team, agent) if found is not None]
+    require(ctx, Action.AUTHOR, tenant_id=owner, team_id=team.pk if team else agent.team_id if agent else None, on=under)
     defaults = {"scope_type": scope.type.value, "team": team, "agent": agent}
     Layer.objects.get_or_create(tenant_id=owner, pack=pack, scope=text, defaults=defaults)
     found: Layer = (
@@ -149,6 +150,9 @@ def _owner(ctx: ActionContext, pack: Pack, scope: Scope) -> tuple[UUID, Team | N
     elif scope.type is ScopeType.AGENT:
         agent = Agent.objects.filter(tenant=tenant, slug=name).first()
     if scope.type in (ScopeType.TEAM, ScopeType.AGENT) and team is None and agent is None:
+        # Who does not see the tenant's teams and agents learns of them only where they may write.
+        if not can(ctx, Action.VIEW, tenant_id=tenant.pk):
+            require(ctx, Action.AUTHOR, tenant_id=tenant.pk, on=[pack])
         raise problem("invalid", f"There is no {scope.type.value} '{name}' in '{tenant.slug}'.", pointer="/scope")
     return tenant.pk, team, agent
 

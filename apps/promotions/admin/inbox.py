@@ -24,7 +24,7 @@ from apps.core.errors import Problem, problem
 from apps.core.http import context_of
 from apps.core.navigation import count_at
 from apps.identity.models import User
-from apps.identity.permissions import can
+from apps.identity.permissions import anywhere
 from apps.promotions.admin.promotions import RISKS
 from apps.promotions.deciders import case_of, expiry_of
 from apps.promotions.domain import approvals as rules
@@ -179,9 +179,7 @@ class AwaitedAdmin(GovernedAdmin):
     def has_module_permission(self, request: HttpRequest) -> bool:
         """For who may approve anything, be it for one team."""
         ctx = getattr(request, "ctx", None)
-        return ctx is not None and any(
-            can(ctx, Action.APPROVE, tenant_id=ctx.tenant_id, team_id=grant.team_id) for grant in ctx.roles if ctx.user_id is not None
-        )
+        return ctx is not None and ctx.user_id is not None and anywhere(ctx, Action.APPROVE)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request).filter(pk__in=list(waiting(request)))

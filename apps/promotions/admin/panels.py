@@ -10,10 +10,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
+from apps.core.access import Action
 from apps.core.admin import cells
 from apps.core.context import ActionContext
 from apps.core.http import context_of
 from apps.evals.models import EvalRun
+from apps.identity.permissions import can
 from apps.packs.admin.reading import difference
 from apps.packs.admin.versions import reach_context
 from apps.packs.models import PackKind
@@ -165,7 +167,8 @@ def progress_part(request: HttpRequest, promotion: Promotion) -> HttpResponse:
 
 
 def reach_panel(request: HttpRequest, promotion: Promotion) -> dict[str, Any] | None:
-    return reach_context(promotion.blast) if promotion.blast else None
+    ctx = context_of(request)
+    return reach_context(promotion.blast) if promotion.blast and can(ctx, Action.VIEW, tenant_id=ctx.tenant_id) else None
 
 
 def difference_panel(request: HttpRequest, promotion: Promotion) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from apps.core.http import context_of
 from apps.identity.models import User
 from apps.identity.permissions import can
 from apps.promotions.admin import panels as shown
-from apps.promotions.deciders import capacities, case_of, expiry_of
+from apps.promotions.deciders import capacities, case_of, expiry_of, roles_here
 from apps.promotions.domain.transitions import possible
 from apps.promotions.models import Decision, Promotion, State
 from apps.promotions.selectors import demand_of
@@ -54,7 +54,11 @@ class ApproveForm(ActForm):
 
     def prepare(self) -> None:
         self.fields["binding"].initial = self.obj.binding
-        grants = [each.delegated_from for each in capacities(self.ctx.roles, self.obj.layer) if each.delegated_from is not None]
+        grants = [
+            each.delegated_from
+            for each in capacities(roles_here(self.ctx, self.obj.layer), self.obj.layer)
+            if each.delegated_from is not None
+        ]
         if not grants:
             del self.fields["on_behalf_of"]
             return
@@ -79,7 +83,7 @@ def allows(act: str) -> Any:
 def _approvable(ctx: ActionContext, promotion: Promotion) -> bool:
     if promotion.state != State.AWAITING_APPROVAL or ctx.user_id is None:
         return False
-    return case_of(promotion).capacity(ctx.user_id, ctx.roles) is not None
+    return case_of(promotion).capacity(ctx.user_id, roles_here(ctx, promotion.layer)) is not None
 
 
 def _forceable(ctx: ActionContext, promotion: Promotion) -> bool:
@@ -88,7 +92,7 @@ def _forceable(ctx: ActionContext, promotion: Promotion) -> bool:
 
 def _may_abort(ctx: ActionContext, promotion: Promotion) -> bool:
     right = Action.REQUEST_PROMOTION if promotion.requested_by_id == ctx.user_id else Action.PROMOTE
-    return can(ctx, right, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+    return can(ctx, right, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
 
 
 def _evaluate(call: Call) -> Done:
@@ -136,7 +140,7 @@ def _approving(request: HttpRequest, promotion: Promotion) -> Iterator[object]:
     yield "Any change to the challenger, to the champions at or above its layer or to the thresholds voids your approval."
     yield f"Risk {promotion.risk_level}: {demand_of(promotion).sentence}"
     ctx: ActionContext = context_of(request)
-    capacity = case_of(promotion).capacity(ctx.user_id, ctx.roles) if ctx.user_id else None
+    capacity = case_of(promotion).capacity(ctx.user_id, roles_here(ctx, promotion.layer)) if ctx.user_id else None
     if capacity is not None and capacity.delegated_from is not None:
         yield f"You approve on behalf of {User.objects.get(pk=capacity.delegated_from)}, whose role was handed over to you."
     blast = promotion.blast or {}

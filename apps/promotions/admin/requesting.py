@@ -45,7 +45,7 @@ class RequestForm(ActForm):
         layer: Layer = self.obj if isinstance(self.obj, Layer) else self.obj.layer
         if layer.pack.kind == PackKind.POLICY:
             self.fields["aim"].choices, self.fields["aim"].initial = [AIMS[2]], Aim.POLICY  # type: ignore[attr-defined]
-        if not can(self.ctx, Action.SUSPEND, tenant_id=layer.tenant_id, team_id=layer.team_id):
+        if not can(self.ctx, Action.SUSPEND, tenant_id=layer.tenant_id, team_id=layer.team_id, on=layer):
             self.fields["invalid"].choices = INVALIDS[:1]  # type: ignore[attr-defined]
 
 

@@ -118,6 +118,13 @@ class PromotionSerializer(serializers.ModelSerializer[Promotion]):
             "expired_because",
         ]
 
+    def to_representation(self, promotion: Promotion) -> dict[str, Any]:
+        """The blast radius names agents and layers all over the tenant: who sees single objects of it only gets the figures."""
+        shown = super().to_representation(promotion)
+        if not self.context.get("whole_tenant"):
+            shown["blast"] = {name: figure for name, figure in shown["blast"].items() if isinstance(figure, int)}
+        return shown
+
     @extend_schema_field(RiskSerializer)
     def get_risk(self, promotion: Promotion) -> dict[str, Any]:
         return {"level": promotion.risk_level, "reasons": promotion.risk_reasons}

@@ -13,7 +13,9 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.core.access import Action
 from apps.core.api.views import ContextView, ContextViewSet
+from apps.identity.permissions import can
 from apps.promotions.api import serializers as s
 from apps.promotions.api.filters import DecisionFilter, PromotionFilter
 from apps.promotions.models import Approval, Decision, Promotion
@@ -39,6 +41,11 @@ class PromotionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Context
         approvals = Prefetch("approvals", Approval.objects.select_related("user", "on_behalf_of"))
         rows: QuerySet[Promotion] = promotion_rows().restrict(self.ctx).prefetch_related(approvals)
         return rows
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        fake = getattr(self, "swagger_fake_view", False)
+        whole = not fake and can(self.ctx, Action.VIEW, tenant_id=self.ctx.tenant_id)
+        return {**super().get_serializer_context(), "whole_tenant": whole}
 
     @extend_schema(request=s.NewPromotionSerializer, responses={201: s.PromotionSerializer})
     def create(self, request: Request) -> Response:
@@ -122,7 +129,7 @@ class PromotionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Context
         return self._shown(service(ctx=self.ctx, promotion_id=pk, **self._sent(serializer, request)).pk)
 
     def _shown(self, promotion_id: UUID, status: int = 200) -> Response:
-        return Response(s.PromotionSerializer(self.get_queryset().get(pk=promotion_id)).data, status=status)
+        return Response(self.get_serializer(self.get_queryset().get(pk=promotion_id)).data, status=status)
 
 
 class DecisionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewSet):

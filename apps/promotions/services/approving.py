@@ -13,7 +13,7 @@ from apps.core.errors import problem
 from apps.identity.models import User
 from apps.identity.permissions import require
 from apps.packs.chains import Pictures
-from apps.promotions.deciders import Case, capacities, case_of, limits
+from apps.promotions.deciders import Case, capacities, case_of, limits, roles_here
 from apps.promotions.domain import approvals as rules
 from apps.promotions.domain.expiry import days, is_over
 from apps.promotions.domain.transitions import TERMINAL, Event
@@ -68,7 +68,7 @@ def reject_promotion(*, ctx: ActionContext, promotion_id: UUID, comment: str = "
         promotion = _answerable(ctx, promotion_id, comment)
         if binding is not None and binding != promotion.binding and promotion.state not in TERMINAL:
             raise problem("approval_stale", "What stands for approval has changed since this was shown to you. Read the promotion again.")
-        held = capacities(ctx.roles, promotion.layer)
+        held = capacities(roles_here(ctx, promotion.layer), promotion.layer)
         answering = [each for each in held if each.roles & {rules.MANAGER, rules.TENANT_ADMIN}]
         capacity = (answering or held)[0]
         given = rules.Approval(_person(ctx), capacity.roles, timezone.now(), promotion.binding, delegated_from=capacity.delegated_from)
@@ -88,7 +88,8 @@ def reject_promotion(*, ctx: ActionContext, promotion_id: UUID, comment: str = "
 
 def _capacity(ctx: ActionContext, case: Case, on_behalf_of: str | None) -> rules.Capacity:
     """In which the person answers; where none brings the promotion on, the one whose refusal says why."""
-    held = capacities(ctx.roles, case.promotion.layer)
+    roles = roles_here(ctx, case.promotion.layer)
+    held = capacities(roles, case.promotion.layer)
     if on_behalf_of:
         lender = User.objects.filter(email=on_behalf_of.strip().lower()).first()
         via = lender.pk if lender and lender.pk != ctx.user_id else None
@@ -96,7 +97,7 @@ def _capacity(ctx: ActionContext, case: Case, on_behalf_of: str | None) -> rules
         if chosen is None:
             raise problem("permission_denied", "This person has not handed a role over to you here.", pointer="/on_behalf_of")
         return chosen
-    best = case.capacity(_person(ctx), ctx.roles)
+    best = case.capacity(_person(ctx), roles)
     asked = (each for each in held if each.roles & {*case.demand.roles})
     return best or next(asked, held[0])
 
@@ -110,7 +111,7 @@ def _refuse_overdue(promotion: Promotion) -> None:
 
 def _answerable(ctx: ActionContext, promotion_id: UUID, comment: str) -> Promotion:
     promotion = locked_promotion(ctx, promotion_id)
-    require(ctx, Action.APPROVE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+    require(ctx, Action.APPROVE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
     if len(comment) > MAX_COMMENT:
         raise problem("invalid", f"A comment is at most {MAX_COMMENT} characters.", pointer="/comment")
     return promotion

@@ -10,13 +10,12 @@ from django.utils import timezone
 
 from apps.audit.services import record
 from apps.core.context import ActionContext
-from apps.identity.selectors import roles_in
 from apps.packs.blast import layer_key
 from apps.packs.chains import Pictures, violations_of
 from apps.packs.domain.scopes import Scope
 from apps.packs.domain.values import VersionRef
 from apps.packs.selectors import Reach, blast_radius_of
-from apps.promotions.deciders import capacities, every_manager_is_author, limits
+from apps.promotions.deciders import capacities, every_manager_is_author, holders_of, limits
 from apps.promotions.domain import approvals as rules
 from apps.promotions.domain.evidence import Arm, Evidence
 from apps.promotions.domain.gate import gate
@@ -185,7 +184,7 @@ def lapsed(promotion: Promotion, binding: str | None = None) -> list[tuple[Appro
     rows = list(Approval.objects.filter(promotion=promotion, approved=True, voided_at__isnull=True).order_by("created_at"))
     if not rows:
         return []
-    held = roles_in(promotion.tenant_id, {row.user_id for row in rows})
+    held = holders_of(promotion.layer, {row.user_id for row in rows})
     now, found = timezone.now(), []
     for row in rows:
         why = rules.lapse(

@@ -40,7 +40,7 @@ def start_promotion(*, ctx: ActionContext, promotion_id: UUID, reason: str = "",
         layer = locked_layer(seen.layer_id)
         promotion = locked_promotion(ctx, promotion_id)
         promotion.layer = layer
-        require(ctx, Action.PROMOTE, tenant_id=promotion.tenant_id, team_id=layer.team_id)
+        require(ctx, Action.PROMOTE, tenant_id=promotion.tenant_id, team_id=layer.team_id, on=promotion)
         if force and not promotion.forced:
             _force(ctx, promotion, reason)
         if promotion.state in TERMINAL or (promotion.state != State.READY and not promotion.forced):
@@ -53,7 +53,7 @@ def start_promotion(*, ctx: ActionContext, promotion_id: UUID, reason: str = "",
 
 
 def _force(ctx: ActionContext, promotion: Promotion, reason: str) -> None:
-    require(ctx, Action.FORCE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+    require(ctx, Action.FORCE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
     if not reason.strip():
         raise problem("invalid", "Forcing needs a reason.", pointer="/reason")
     if promotion.state in (State.COLLECTING, State.BLOCKED):
@@ -115,7 +115,7 @@ def rollback_layer(*, ctx: ActionContext, layer_id: UUID, to_version: UUID | Non
     """
     with ctx.transaction():
         seen: Layer = Layer.objects.select_related("pack").visible(ctx, pk=layer_id)
-        require(ctx, Action.ROLL_BACK, tenant_id=seen.tenant_id, team_id=seen.team_id)
+        require(ctx, Action.ROLL_BACK, tenant_id=seen.tenant_id, team_id=seen.team_id, on=seen)
         refuse_preset(seen.pack, seen.scope_type)
         layer = locked_layer(seen.pk)
         current = champion_of(layer)
@@ -159,7 +159,7 @@ def bootstrap(*, ctx: ActionContext, version_id: UUID) -> Decision:
     """
     with ctx.transaction():
         version: PackVersion = PackVersion.objects.visible(ctx, pk=version_id)
-        require(ctx, Action.FORCE, tenant_id=version.tenant_id)
+        require(ctx, Action.FORCE, tenant_id=version.tenant_id, on=version)
         layer = locked_layer(version.layer_id)
         if layer.champion is not None or Decision.objects.filter(layer=layer).exists():
             raise problem("wrong_state", "Only the first version of a layer is put live without the gate; request its promotion.")

@@ -82,7 +82,7 @@ def request_promotion(
 def _layer(ctx: ActionContext, layer_id: UUID | None) -> Layer:
     """Locked, so that two requests for one layer come one after the other. Raises Problem `not_found`, `permission_denied`."""
     seen: Layer = Layer.objects.visible(ctx, pk=layer_id)
-    require(ctx, Action.REQUEST_PROMOTION, tenant_id=seen.tenant_id, team_id=seen.team_id)
+    require(ctx, Action.REQUEST_PROMOTION, tenant_id=seen.tenant_id, team_id=seen.team_id, on=seen)
     rows = Layer.objects.select_related("pack", "tenant", "champion", "team", "agent__team").select_for_update(of=("self",))
     found: Layer = rows.get(pk=seen.pk)
     return found
@@ -98,7 +98,7 @@ def _check(ctx: ActionContext, layer: Layer, aim: str, plan: Sequence[int] | Non
     if invalid not in Invalid.values:
         raise problem("invalid", "Invalid descendants 'wait' or 'suspend'.", pointer="/invalid")
     if invalid == Invalid.SUSPEND:
-        require(ctx, Action.SUSPEND, tenant_id=layer.tenant_id, team_id=layer.team_id)
+        require(ctx, Action.SUSPEND, tenant_id=layer.tenant_id, team_id=layer.team_id, on=layer)
     if len(reason) > MAX_REASON:
         raise problem("invalid", f"A reason is at most {MAX_REASON} characters.", pointer="/reason")
 
@@ -158,7 +158,7 @@ def evaluate_promotion(*, ctx: ActionContext, promotion_id: UUID) -> Promotion:
     """Runs the gate again on the evidence there is now, and starts what evaluation is missing. Raises Problem `already_decided`."""
     with ctx.transaction():
         promotion = locked_promotion(ctx, promotion_id)
-        require(ctx, Action.EVALUATE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+        require(ctx, Action.EVALUATE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
         if promotion.state in TERMINAL:
             next_state(promotion.state, Event.EVALUATED_PASS)
         if promotion.layer.champion_id == promotion.champion_id:
@@ -173,7 +173,7 @@ def abort_promotion(*, ctx: ActionContext, promotion_id: UUID, reason: str = "")
         promotion = locked_promotion(ctx, promotion_id)
         mine = promotion.requested_by_id is not None and promotion.requested_by_id == ctx.user_id
         act = Action.REQUEST_PROMOTION if mine else Action.PROMOTE
-        require(ctx, act, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+        require(ctx, act, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
         close(ctx, promotion, Event.ABORT, archived_reason="aborted", reason=reason)
         return promotion
 
@@ -182,7 +182,7 @@ def hold_promotion(*, ctx: ActionContext, promotion_id: UUID, reason: str = "") 
     """Holds a running rollout. Raises Problem `wrong_state` where none runs."""
     with ctx.transaction():
         promotion = locked_promotion(ctx, promotion_id)
-        require(ctx, Action.PROMOTE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+        require(ctx, Action.PROMOTE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
         promotion.state = next_state(promotion.state, Event.HOLD).value
         promotion.save(update_fields=["state"])
         record(ctx, "promotion.held", promotion, reason=reason)
@@ -193,7 +193,7 @@ def advance_promotion(*, ctx: ActionContext, promotion_id: UUID, reason: str = "
     """Lets a held rollout go on. Raises Problem `wrong_state` where none is held."""
     with ctx.transaction():
         promotion = locked_promotion(ctx, promotion_id)
-        require(ctx, Action.PROMOTE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id)
+        require(ctx, Action.PROMOTE, tenant_id=promotion.tenant_id, team_id=promotion.layer.team_id, on=promotion)
         promotion.state = next_state(promotion.state, Event.RESUME).value
         promotion.save(update_fields=["state"])
         record(ctx, "promotion.resumed", promotion, reason=reason)

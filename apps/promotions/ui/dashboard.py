@@ -29,7 +29,7 @@ HEAVY = ("verdict", "blast", "thresholds", "challenger__content", "challenger__c
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Unfold's DASHBOARD_CALLBACK."""
     ctx: ActionContext = context_of(request)
-    if not ctx.roles:
+    if not ctx.roles and not ctx.groups:
         return {**context, "title": "Mission Control", "no_role": True}
     return {
         **context,
