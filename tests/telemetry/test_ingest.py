@@ -129,9 +129,13 @@ def test_claims_of_a_payload_are_flagged_and_never_believed() -> None:
 
 def test_a_digest_that_resolve_never_served_is_flagged() -> None:
     served = f"sha256:{'a' * 64}"
-    ServedPack.objects.create(digest=served, pack="hr-ops-pack", lineage=[])
-    harness().send(run("known", effective_digest=served), run("unknown", effective_digest=f"sha256:{'b' * 64}"), run("none"))
-    assert {row.run_id: row.flags for row in Run.objects.all()} == {"known": [], "unknown": ["untraced"], "none": []}
+    sender = harness()
+    ServedPack.objects.create(tenant=sender.tenant, digest=served, pack="hr-ops-pack", lineage=[])
+    sender.send(run("known", effective_digest=served), run("unknown", effective_digest=f"sha256:{'b' * 64}"), run("none"))
+    # Served to somebody else.
+    harness().send(run("strange", effective_digest=served))
+    flags = {row.run_id: row.flags for row in Run.objects.all()}
+    assert flags == {"known": [], "unknown": ["untraced"], "none": [], "strange": ["untraced"]}
 
 
 def test_gaps_of_a_producer_show() -> None:
