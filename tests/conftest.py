@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -180,9 +181,13 @@ def _fresh_process() -> None:
     from django.db import connections
 
     from apps.core.generations import watcher
+    from apps.identity import tokens
 
     watcher.seen = -1
     watcher.forget()
+    # Nor is it due to write when tokens were last used: that is once a minute, in whichever test is then counting queries.
+    tokens._used.clear()
+    tokens._flushed = time.monotonic()
     for connection in connections.all(initialized_only=True):
         # A browser's event loop has connections of its own: when its test's clone went, they went with it.
         if connection.connection is not None and not connection.is_usable():

@@ -78,7 +78,7 @@ def test_expired_revoked_and_ended_tokens_are_refused(remembering: Watcher) -> N
 @pytest.mark.django_db
 def test_what_is_remembered_ends_with_the_token_and_with_the_role(remembering: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
     tenant = make.tenant()
-    soon = timezone.now() + timedelta(milliseconds=150)
+    soon = timezone.now() + timedelta(milliseconds=1500)
     expiring = f"Bearer {make.agent_token(make.agent(tenant), expires_at=soon)}"
     person = make.user()
     Membership.objects.create(tenant=tenant, user=person, role="manager", until=soon)
