@@ -189,6 +189,7 @@ def _fresh_process() -> None:
 
     watcher.seen = -1
     watcher.forget()
+    # Nor is it due to write when tokens were last used: that is once a minute, in whichever test is then counting queries.
     tokens._used.clear()
     tokens._flushed = time.monotonic()
     for connection in connections.all(initialized_only=True):

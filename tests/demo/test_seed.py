@@ -16,13 +16,14 @@ from django.db.models import Model
 from apps.audit.models import Event
 from apps.audit.services import verify_tenant
 from apps.core.errors import Problem
+from apps.core.history import governed, history_model
 from apps.demo import catalogue
 from apps.demo.cast import CAST
 from apps.demo.places import NAME, Tokens, read_tokens
 from apps.evals.models import EvalCase, EvalSet
 from apps.identity.models import Agent, AgentToken, ApiToken, Membership, Tenant, User
 from apps.identity.tokens import authenticate
-from apps.packs.models import Layer, Pack, PackVersion
+from apps.packs.models import Layer, Pack, PackVersion, Subscription
 from apps.packs.resolve import resolve
 from apps.promotions.models import Decision
 from tests import factories as make
@@ -141,6 +142,10 @@ def test_removed_it_is_gone_but_for_the_record(folder: Path, owner_sql: Callable
     owner_sql("DELETE FROM packs_subscription WHERE tenant_id = %s", [kept.pk])
     run("remove_demo", "--yes")
     assert counts()[:-1] == before[:-1], "all but the audit events are as they were"
+    for model in governed():
+        # The test itself has taken the subscription away, past all services.
+        left = history_model(model).objects.exclude(id__in=model._default_manager.values("pk"))
+        assert not left.exists() or model is Subscription, model
     platform = make.platform()
     assert Event.objects.filter(tenant_id=platform.pk, action="demo.removed").count() == 2
     for tenant in Tenant.objects.all():
