@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import structlog
 from django.contrib import messages
@@ -92,6 +92,13 @@ class _Undone(Exception):  # noqa: N818 -- nothing went wrong
     """Takes the transaction of a request back while its response stands."""
 
 
+def _said(request: HttpRequest) -> Iterator[str]:
+    """The words of a query string."""
+    for name, values in request.GET.lists():
+        yield name
+        yield from values
+
+
 class AdminContextMiddleware:
     """In the admin every request of a signed-in person has a context in one tenant, and is one transaction."""
 
@@ -112,6 +119,12 @@ class AdminContextMiddleware:
         except _Undone:
             pass
         return response
+
+    def process_view(self, request: HttpRequest, view: object, args: object, kwargs: object) -> HttpResponse | None:
+        """U+0000 is in nothing that PostgreSQL holds: an address with it leads nowhere."""
+        if not hasattr(request, "ctx") or not any("\x00" in text for text in (request.path, *_said(request))):
+            return None
+        return self.process_exception(request, problem("invalid", "The address holds a character that is in no name: U+0000."))
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """A refusal in the admin is a sentence on the page one came from, and changes nothing."""

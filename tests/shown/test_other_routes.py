@@ -26,7 +26,7 @@ TABLE = """
 /admin/login/               200  200  302  200
 /admin/logout/              405  200  405  200
 /admin/password_change/     302  302  200  200
-/admin/password_change/done/  302  302  200  200
+/admin/password_change/done/  302  302  200  405
 /admin/tenant/              302  405  302  405
 /admin/search/              302  302  200  200
 /admin/autocomplete/        302  302  403  405

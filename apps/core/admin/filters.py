@@ -7,6 +7,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.options import ModelAdmin
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import RangeDateTimeFilter
@@ -14,6 +15,14 @@ from unfold.contrib.filters.admin import RangeDateTimeFilter
 from apps.core.http import context_of
 
 MAX_OFFERED = 40
+
+
+def matching(rows: QuerySet[Any], **lookup: Any) -> QuerySet[Any]:
+    """The rows with these values; none where a value is none that the field can have."""
+    try:
+        return rows.filter(**lookup)
+    except (ValidationError, ValueError, TypeError):
+        return rows.none()
 
 
 class Related(SimpleListFilter):
@@ -28,14 +37,14 @@ class Related(SimpleListFilter):
         found = list(rows[: MAX_OFFERED + 1])
         if len(found) > MAX_OFFERED:
             chosen = self.value()
-            found = list(rows.filter(pk=chosen)[:1]) if chosen else []
+            found = list(matching(rows, pk=chosen)[:1]) if chosen else []
         return [(str(row.pk), str(row)) for row in found]
 
     def has_output(self) -> bool:
         return bool(self.value()) or super().has_output()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(**{self.path: self.value()}) if self.value() else queryset
+        return matching(queryset, **{self.path: self.value()}) if self.value() else queryset
 
 
 def related(path: str, target: str, title: str, *, parameter: str | None = None, with_: tuple[str, ...] = ()) -> type[Related]:
@@ -54,7 +63,7 @@ class Values(SimpleListFilter):
         return self.offered
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(**{self.path: self.value()}) if self.value() else queryset
+        return matching(queryset, **{self.path: self.value()}) if self.value() else queryset
 
 
 def values(path: str, title: str, offered: list[tuple[str, str]], *, parameter: str | None = None) -> type[Values]:
@@ -91,7 +100,7 @@ def exact(path: str, title: str) -> type[SimpleListFilter]:
             return bool(self.value())
 
         def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-            return queryset.filter(**{path: self.value()}) if self.value() else queryset
+            return matching(queryset, **{path: self.value()}) if self.value() else queryset
 
     Exact.title = title
     return Exact
