@@ -14,21 +14,16 @@ from django.db.utils import DatabaseError
 from django.test import Client
 from django.utils import timezone
 
-from apps.audit.models import ExportedHead
 from apps.core.context import in_tenant, set_tenant
 from apps.core.models import IdempotencyRecord
-from apps.evals.models import EvalSet
-from apps.evals.tasks import score_runs
 from apps.identity.models import AgentToken, ApiToken, Membership, OidcProvider, Tenant, User
-from apps.identity.services import grant
 from apps.notices.models import Delivery
-from apps.notices.services import choose_emails, create_webhook
-from apps.notices.services.notifying import spread_waiting
-from apps.promotions.models import ApprovalReminder, Promotion
+from apps.notices.services import create_webhook
 from apps.promotions.tasks import reassess_due
 from apps.telemetry.models import Producer
 from mission_control.grants import FUNCTIONS, LAWS
 from tests import factories as make
+from tests.everything import everything
 from tests.isolation import POLICY, in_production
 from tests.notices.telling import told
 from tests.promotions.test_loop import World, better, world
@@ -84,41 +79,6 @@ def test_every_tenant_table_is_protected() -> None:
 def test_a_new_table_without_a_policy_is_noticed(owner_sql: Any) -> None:
     owner_sql("CREATE TABLE core_forgotten (id integer, tenant_id uuid)")
     assert "core_forgotten" in unprotected()
-
-
-def everything(world: World) -> None:
-    """Rows in every table of the world's tenant; what is governed leaves its own in the tables of history."""
-    make.team(world.tenant)
-    make.provider(world.tenant, "sso", groups={"staff": "viewer"})
-    make.subscription(world.tenant, make.own_pack(make.platform(), "followed"))
-    asked = world.request(world.draft()["id"])
-    world.answer(better(world.live))
-    harness = sending.harness(world.tenant)
-    harness.send(sending.run(), producer="p", seq=1)
-    score_runs()
-    harness.send(sending.run())
-    harness.send_events(sending.event())
-    reassess_due()
-    waiting = Promotion.objects.get(pk=asked["id"])
-    ApprovalReminder.objects.create(tenant=world.tenant, promotion=waiting, kind="first", since=waiting.awaiting_since)
-    world.call("manager", "post", f"promotions/{asked['id']}/approve/", {}, 200)
-    world.call("manager", "post", f"promotions/{asked['id']}/start/", {}, 200)
-    make.delegation(world.tenant, world.people["manager"])
-    IdempotencyRecord.objects.create(tenant_id=world.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
-    make.subscription(world.tenant, make.own_pack(make.platform()))
-    world.call("agent", "get", "resolve?pack=desk", None, 200)
-    make.team(world.tenant)
-    make.provider(world.tenant, "sso", groups={"staff": "viewer"})
-    system = make.system(world.tenant.pk)
-    create_webhook(ctx=system, name="chat", url="http://127.0.0.1:9/in", events=["promotions.decided"])
-    told(world.tenant, kind="promotions.decided")
-    spread_waiting(ctx=system)
-    choose_emails(ctx=make.context(world.tenant.pk, "viewer"), wanted={"promotions.decided": False})
-    ExportedHead.objects.create(tenant_id=world.tenant.pk, store="s", seq=1, hash=b"1" * 32, at=timezone.now())
-    group = make.group(world.tenant, make.user())
-    team = make.team(world.tenant)
-    for obj in (world.live.layer.pack, team, make.agent(world.tenant, team=team), EvalSet.objects.filter(tenant=world.tenant).first()):
-        grant(ctx=make.system(world.tenant.pk), group_id=group.pk, obj=obj, actions=["view"])
 
 
 def of_tenant(table: str) -> str:

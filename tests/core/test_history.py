@@ -24,9 +24,9 @@ from apps.packs.services.packs import update_pack
 from apps.promotions.models import Promotion
 from apps.promotions.tasks import reassess_layer
 from tests import factories as make
+from tests.everything import everything
 from tests.isolation import in_production
 from tests.promotions.test_loop import World, better, world
-from tests.test_isolation import everything
 
 __all__ = ["world"]
 OwnerSql = Callable[..., list[tuple[Any, ...]]]

@@ -15,11 +15,12 @@ from apps.identity.models import User
 from apps.identity.selectors import person_to_sign_in, platform_id
 from apps.identity.sessions import context_for_session
 
-# Django's own receiver would write the row where no tenant sees it.
-user_logged_in.disconnect(dispatch_uid="update_last_login")
+# Django's own receiver would write the row where no tenant sees it. It is found by this name, be it connected before ours or after.
+IN_PLACE_OF_DJANGOS = "update_last_login"
+user_logged_in.disconnect(dispatch_uid=IN_PLACE_OF_DJANGOS)
 
 
-@receiver(user_logged_in, dispatch_uid="identity.signed_in")
+@receiver(user_logged_in, dispatch_uid=IN_PLACE_OF_DJANGOS)
 def signed_in(sender: type[User], request: HttpRequest, user: User, **_: Any) -> None:
     """Raises when the record fails, and with it the sign-in: Django keeps no session of a request that failed."""
     _record(request, user, "identity.signed_in")

@@ -99,8 +99,9 @@ def set_enabled(ctx: ActionContext, webhook: Webhook, *, because: str, reason: s
     webhook.enabled, webhook.disabled_reason = not because, because
     save(webhook, taken={}, fields=["enabled", "disabled_reason", "updated_at"])
     if because:
-        waiting = Delivery.objects.filter(tenant_id=webhook.tenant_id, webhook=webhook, state__in=DUE_STATES)
-        waiting.update(state=DeliveryState.DEAD, last_error=because)
+        Delivery.objects.filter(tenant_id=webhook.tenant_id, webhook=webhook, state__in=DUE_STATES).update(
+            state=DeliveryState.DEAD, last_error=because
+        )
     data = {"name": webhook.name, **({"because": because} if because else {})}
     record(ctx, f"notices.webhook_{'disabled' if because else 'enabled'}", webhook, data=data, reason=reason)
 
