@@ -15,6 +15,7 @@ from guardian.managers import GroupObjectPermissionManager
 from guardian.models import GroupObjectPermissionBase
 
 from apps.core.domain.actions import Action
+from apps.core.history import History
 from apps.core.models import TenantOwned
 from apps.core.querysets import RestrictedQuerySet
 
@@ -28,6 +29,8 @@ class TenantGroup(TenantOwned):
     # Django's group knows no tenant: its name is this row's id, and nothing else is said there.
     group = models.OneToOneField("auth.Group", on_delete=models.PROTECT, related_name="of_tenant", editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    history = History(without=["group"])
 
     class Meta:
         ordering = ["name"]
@@ -45,6 +48,8 @@ class GroupMember(TenantOwned):
     user = models.ForeignKey("identity.User", on_delete=models.PROTECT, related_name="group_memberships")
     until = models.DateTimeField(null=True, blank=True, help_text="The membership ends at this time.")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    history = History()
 
     class Meta:
         ordering = ["user__email"]

@@ -287,6 +287,8 @@ class Delegation(TenantOwned):
     created_at = models.DateTimeField(auto_now_add=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
 
+    history = History(without=["reason"])
+
     TEAM_PATH = "team_id"
 
     class Meta:

@@ -8,6 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
+from apps.core.history import History
 from apps.core.models import TenantOwned
 from apps.notices.domain.telling import LABELS, MAX_TITLE, Kind
 
@@ -27,6 +28,9 @@ class Webhook(TenantOwned):
     disabled_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    # The address of some receivers is a secret of its own.
+    history = History(without=["url", "secret", "previous_secret", "updated_at"])
 
     class Meta:
         ordering = ["name"]

@@ -36,7 +36,7 @@ class WebhookForm(ActForm):
         hosts = ", ".join(settings.EGRESS_ALLOWED_HOSTS[:10]) or "none yet; the operator sets EGRESS_ALLOWED_HOSTS"
         self.fields["url"].help_text = f"https://, on a host that this installation calls: {hosts}."
         if isinstance(self.obj, Webhook):
-            self.initial |= {"name": self.obj.name, "url": self.obj.url, "events": self.obj.events}
+            self.initial = {**self.initial, "name": self.obj.name, "url": self.obj.url, "events": self.obj.events}
 
 
 def _page(call: Call, shown: Shown) -> Done:
