@@ -29,11 +29,13 @@ def roles_of(user: User, tenant_id: UUID) -> frozenset[RoleGrant]:
     return roles_in(tenant_id, [user.pk]).get(user.pk, frozenset())
 
 
-def roles_in(tenant_id: UUID, user_ids: Iterable[UUID] | None = None) -> dict[UUID, frozenset[RoleGrant]]:
-    """Who holds which roles in a tenant now, by membership or by delegation; of all its people, or of these. The one place that loads
-    roles: who is inactive, or whose membership has ended, holds none and lends none."""
+def roles_in(tenant_id: UUID, user_ids: Iterable[UUID] | None = None, *, services: bool = True) -> dict[UUID, frozenset[RoleGrant]]:
+    """Who holds which roles in a tenant now, by membership or by delegation; of all its people, or of these; of service accounts too unless
+    they are left out. The one place that loads roles: who is inactive, or whose membership has ended, holds none and lends none."""
     now = timezone.now()
     own = _live_memberships(tenant_id, now)
+    if not services:
+        own = own.filter(user__service_of__isnull=True)
     lent = Delegation.objects.filter(tenant_id=tenant_id, revoked_at__isnull=True, until__gt=now).filter(
         Exists(own.filter(user=OuterRef("to_user"))),
         Exists(own.filter(user=OuterRef("from_user"), role=OuterRef("role")).filter(Q(team=None) | Q(team=OuterRef("team")))),

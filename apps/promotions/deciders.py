@@ -38,7 +38,7 @@ def expiry_of(promotion: Promotion) -> datetime | None:
 def holders_of(layer: Layer, user_ids: Collection[UUID] | None = None) -> Grants:
     """Who holds which roles in the layer's tenant, all its people or these. Who may approve on this layer by a grant alone counts as a
     manager there, never as a tenant admin."""
-    held = dict(roles_in(layer.tenant_id, user_ids))
+    held = dict(roles_in(layer.tenant_id, user_ids, services=False))
     for person in granted_people(layer.tenant_id, layer, Action.APPROVE):
         if user_ids is None or person in user_ids:
             held[person] = held.get(person, frozenset()) | {AS_MANAGER}
@@ -90,7 +90,7 @@ def cases_of(promotions: Sequence[Promotion], holders: Grants | None = None) -> 
     """Of promotions of one tenant that have been judged, by three queries however many they are. `holders`: who holds which role in it."""
     if not promotions:
         return []
-    holders = roles_in(promotions[0].tenant_id) if holders is None else holders
+    holders = roles_in(promotions[0].tenant_id, services=False) if holders is None else holders
     authors, given = authors_of_each(promotions), given_of_each(promotions)
     return [
         Case(each, demand_of(each), authors[each.pk], given[each.pk], _only_authors(each.layer, authors[each.pk], holders))
@@ -104,7 +104,7 @@ def case_of(promotion: Promotion) -> Case:
 
 def every_manager_is_author(promotion: Promotion, authors: frozenset[UUID]) -> bool:
     """Whether no manager of the layer's tenant is free of authorship, so that a tenant admin stands in."""
-    return _only_authors(promotion.layer, authors, roles_in(promotion.tenant_id))
+    return _only_authors(promotion.layer, authors, roles_in(promotion.tenant_id, services=False))
 
 
 def _only_authors(layer: Layer, authors: frozenset[UUID], holders: Grants) -> bool:

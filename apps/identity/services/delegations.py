@@ -36,7 +36,7 @@ def delegate(*, ctx: ActionContext, to_user: str, role: str, until: datetime, te
             raise problem("invalid", f"A reason is at most {MAX_REASON} characters.", pointer="/reason")
         Tenant.objects.select_for_update().get(pk=ctx.tenant_id)
         named = Membership.objects.filter(tenant_id=ctx.tenant_id, user__email__iexact=to_user.strip()).select_related("user").first()
-        held = roles_in(ctx.tenant_id, [ctx.user_id, *([named.user_id] if named else [])])
+        held = roles_in(ctx.tenant_id, [ctx.user_id, *([named.user_id] if named else [])], services=False)
         now = timezone.now()
         check_may_delegate(
             from_user=ctx.user_id,
