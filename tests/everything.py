@@ -43,7 +43,7 @@ def everything(world: World) -> None:
     create_webhook(ctx=system, name="chat", url="http://127.0.0.1:9/in", events=["promotions.decided"])
     told(world.tenant, kind="promotions.decided")
     spread_waiting(ctx=system)
-    choose_emails(ctx=make.context(world.tenant.pk, "viewer"), wanted={"promotions.decided": False})
+    choose_emails(ctx=make.member(world.tenant, "viewer"), wanted={"promotions.decided": False})
     ExportedHead.objects.create(tenant_id=world.tenant.pk, store="s", seq=1, hash=b"1" * 32, at=timezone.now())
     group = make.group(world.tenant, make.user())
     for obj in (world.live.layer.pack, team, make.agent(world.tenant, team=team), EvalSet.objects.filter(tenant=world.tenant).first()):

@@ -104,7 +104,7 @@ def test_a_shared_promotion_suspends_a_tenants_layer_as_that_tenant(world: World
     for version in (child, own):
         bootstrap(ctx=make.system(world.tenant.pk), version_id=version.pk)
     make.own_pack(house, "house-rules", kind="policy")
-    author, *people = [make.context(house.pk, role) for role in ("tenant_admin", "tenant_admin", "manager")]
+    author, *people = [make.member(house, role) for role in ("tenant_admin", "tenant_admin", "manager")]
     with in_production():
         before = world.call("agent", "get", "resolve?pack=desk&user=u-42", expected=200)["content"]["sections"]["role"]["text"]
         assert "We promise." in before and "Promise me." in before

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from django.db import connection, transaction
 from django.test import Client
+from django.utils import timezone
 
 from apps.core.context import EVERY_USER, ActionContext, Actor, RoleGrant, for_every_user, in_tenant, one_user, set_tenant
 from apps.core.errors import Problem
@@ -17,6 +18,7 @@ from apps.identity.models import Membership, User
 from apps.packs.models import Layer, PackVersion
 from apps.packs.selectors import effective_for
 from apps.packs.services.packs import update_pack
+from apps.promotions.models import ApprovalReminder
 from apps.promotions.services.going_live import bootstrap
 from apps.promotions.tasks import reassess_due
 from apps.telemetry.models import Run
@@ -80,6 +82,7 @@ def content_of(world: World, user: str) -> None:
     asked = world.request(world.draft(scope=scope)["id"], aim="policy")
     world.answer(better(world.live))
     reassess_due()
+    ApprovalReminder.objects.create(tenant=world.tenant, promotion_id=asked["id"], kind="first", since=timezone.now())
     world.call("manager", "post", f"promotions/{asked['id']}/approve/", {}, 200)
     harness = sending.harness(world.tenant)
     run = sending.run(user_ref=user)

@@ -13,7 +13,7 @@ from django.utils.dateparse import parse_datetime
 
 from apps.core.access import Action
 from apps.core.context import ActionContext, for_every_user
-from apps.core.errors import problem
+from apps.core.errors import Problem, problem
 from apps.identity.models import Agent, Team, Tenant
 from apps.identity.permissions import can
 from apps.identity.selectors import platform_id
@@ -66,7 +66,10 @@ def effective_for(
 ) -> EffectivePack:
     """The effective pack of the context's tenant at an agent, team or user, for people. Raises Problem `not_found`,
     `invalid`, `no_champion`, `no_valid_pack`."""
-    Pack.objects.visible(ctx, slug=pack_slug)
+    try:
+        Pack.objects.visible(ctx, slug=pack_slug)
+    except Problem:
+        raise _no_pack(pack_slug) from None
     whole_tenant(ctx, "the effective pack")
     here = Tenant.objects.get(pk=ctx.tenant_id)
     if tenant is not None and tenant != here.slug:
@@ -74,7 +77,7 @@ def effective_for(
     pictures = Pictures.of(ctx.tenant_id, as_of=_time(as_of))
     pack = find_pack(pictures.shared, pictures.own, pack_slug)
     if pack is None or pack.kind == "policy":
-        raise problem("not_found", f"There is no pack '{pack_slug[:63]}' here, or the tenant is not subscribed to it.")
+        raise _no_pack(pack_slug)
     if agent is not None:
         found = Agent.objects.filter(tenant=here, slug=agent).select_related("team").first()
         if found is None:
@@ -85,6 +88,10 @@ def effective_for(
     scopes = scopes_of(pack, tier=here.tier, tenant=here.slug, team=team, agent=agent, user=user)
     effective, _ = resolve_chain(references(version_ids(pictures.shared, pictures.own, pack, scopes)))
     return EffectivePack(pack.slug, scopes, effective)
+
+
+def _no_pack(slug: str) -> Problem:
+    return problem("not_found", f"There is no pack '{slug[:63]}' here, or the tenant is not subscribed to it.")
 
 
 def whole_tenant(ctx: ActionContext, what: str) -> None:

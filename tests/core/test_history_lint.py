@@ -15,8 +15,6 @@ from apps.core.history import governed, history_model, history_table
 ROOT = Path(__file__).resolve().parents[2]
 # (file, function) -> why it may.
 ALLOWED = {
-    ("apps/identity/tokens.py", "LAST_USED"): "when a token was last used is no governed state, and history leaves it out",
-    ("apps/packs/resolve.py", "_flag"): "resolve flags a layer that it had to skip; history leaves `flagged_at` out",
     ("apps/identity/services/purge.py", "_count"): "removes a tenant with all its history",
     ("apps/demo/services/removal.py", "_delete"): "removes the demo with its history",
     ("apps/core/sql.py", "keep_history"): "begins the history",

@@ -27,7 +27,7 @@ _COMPLETE = {
 def documented() -> dict[str, str]:
     lines = (ROOT / ".env.example").read_text().splitlines()
     assert all(line.startswith("#") or not line for line in lines), "an example sets nothing by itself"
-    return dict(match.groups() for line in lines if (match := re.fullmatch(r"#([A-Z_]+)=(.*)", line)))  # type: ignore[misc]
+    return dict(match.groups() for line in lines if (match := re.fullmatch(r"#([A-Z0-9_]+)=(.*)", line)))  # type: ignore[misc]
 
 
 def test_env_example_names_every_setting_that_is_read_and_no_other() -> None:

@@ -15,7 +15,7 @@ from apps.identity import services
 from apps.identity.groups import GroupMember
 from apps.identity.models import Membership, Tenant
 from apps.packs.models import PackGroupPermission
-from apps.promotions.selectors import every_manager_is_author, roles_here
+from apps.promotions.deciders import AS_MANAGER, every_manager_is_author, roles_here
 from tests import factories as make
 from tests.admin.office import PASSWORD, Office, list_url, office, url
 from tests.admin.test_acts import words
@@ -149,8 +149,9 @@ def test_a_granted_approval_is_a_managers_and_four_eyes_stay() -> None:
     pack, layer = version.layer.pack, version.layer
     _, person = as_member(acme.tenant, pack, "approve")
     ctx = make.member_context(person, acme.tenant)
-    assert roles_here(ctx, layer) == {"manager"}
-    assert roles_here(make.context(acme.tenant.pk, "viewer"), layer) == {"viewer"}
+    assert roles_here(ctx, layer) == {AS_MANAGER}
+    viewer = make.context(acme.tenant.pk, "viewer")
+    assert roles_here(viewer, layer) == viewer.roles
     # Whoever is granted the approval keeps the tenant admin from standing in.
     Membership.objects.filter(role="manager").delete()
     assert not every_manager_is_author(promotion, frozenset())

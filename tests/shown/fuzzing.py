@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -42,9 +42,10 @@ HEADERS: tuple[dict[str, str], ...] = (
 )
 
 
-def load(world: World) -> Any:
-    """The document with what exists in the world as values of its parameters and bodies, over the whole application."""
+def load(world: World, change: Callable[[dict[str, Any]], None] = lambda raw: None) -> Any:
+    """The document, as `change` leaves it, with what exists in the world as values of its parameters and bodies, over the whole application."""
     raw = copy.deepcopy(document())
+    change(raw)
     places = list(world.places.values())
     values: dict[str, list[Any]] = {}
     for place in places:

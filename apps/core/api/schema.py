@@ -65,10 +65,9 @@ def name_refusals(result: dict[str, Any], generator: Any, **_: Any) -> dict[str,
 
 def refusals(method: str, *, named: bool) -> list[int]:
     """The statuses with which such an operation may refuse; `named` where its path names an object."""
-    found = {401, 403, 404, 406, 422, 429, 500, 503}
+    found = {401, 403, 404, 406, 409, 422, 429, 500, 503}
     if method != "GET":
-        found |= {400, 409, 413, 415}
-    if named or method == "GET":
-        # The object's state, or that of what is live on a chain; and If-Match.
-        found |= {409, 412} if named else {409}
+        found |= {400, 413, 415}
+    if named:
+        found |= {412}
     return sorted(found)

@@ -1,6 +1,6 @@
 """Row-level security of this room: a tenant's transaction sees its own rows and, of people, those whom it knows.
 
-`platform` sees and manages all tenants and organisations, not what is in them. Everyone sees the row of `platform` itself: the shared
+`platform` sees and manages all tenants, organisations and accounts, not what is in the tenants. Everyone sees the row of `platform` itself: the shared
 library's rows refer to it.
 """
 
@@ -122,7 +122,7 @@ class Migration(migrations.Migration):
                 update=f"{AT_PLATFORM} OR {OWN_ORGANISATION}",
                 becomes=AT_PLATFORM,
             )
-            + policies("identity_user", read=KNOWN, insert=f"{HERE} IS NOT NULL", update=KNOWN),
+            + policies("identity_user", read=f"{AT_PLATFORM} OR {KNOWN}", insert=f"{HERE} IS NOT NULL", update=f"{AT_PLATFORM} OR {KNOWN}"),
             migrations.RunSQL.noop,
         ),
     ]

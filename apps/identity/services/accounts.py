@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import UUID
 
 from django.db import connection
@@ -53,13 +52,13 @@ def deactivate_person(*, ctx: ActionContext, user_id: UUID, reason: str = "") ->
     with ctx.transaction():
         if user_id == ctx.user_id:
             raise problem("wrong_state", "You cannot switch yourself off; another admin of 'platform' can.")
-        with _governed(ctx, user_id) as user:
-            if not user.is_active:
-                raise problem("wrong_state", "This account is switched off already.")
-            user.is_active = False
-            # The sessions are bound to it: they stay ended, whatever happens to the account later.
-            user.set_unusable_password()
-            user.save(update_fields=["is_active", "password"])
+        user = _governed(ctx, user_id)
+        if not user.is_active:
+            raise problem("wrong_state", "This account is switched off already.")
+        user.is_active = False
+        # The sessions are bound to it: they stay ended, whatever happens to the account later.
+        user.set_unusable_password()
+        user.save(update_fields=["is_active", "password"])
         _keep_an_operator(user)
         for inside in _in_each_tenant(ctx, user):
             tokens = ApiToken.objects.filter(tenant_id=inside.tenant_id, user=user, revoked_at__isnull=True)
@@ -75,11 +74,11 @@ def activate_person(*, ctx: ActionContext, user_id: UUID, reason: str = "") -> U
     Raises Problem `permission_denied`, `not_found`, `wrong_state` (on already).
     """
     with ctx.transaction():
-        with _governed(ctx, user_id) as user:
-            if user.is_active:
-                raise problem("wrong_state", "This account is switched on already.")
-            user.is_active = True
-            user.save(update_fields=["is_active"])
+        user = _governed(ctx, user_id)
+        if user.is_active:
+            raise problem("wrong_state", "This account is switched on already.")
+        user.is_active = True
+        user.save(update_fields=["is_active"])
         for inside in _in_each_tenant(ctx, user):
             record(inside, "identity.person_activated", user, reason=reason)
             bump(inside, Topic.TOKENS, inside.tenant_id)
@@ -92,22 +91,13 @@ def tell_tenants(ctx: ActionContext, user: User, action: str) -> None:
         record(inside, action, user)
 
 
-@contextmanager
-def account_at_home(ctx: ActionContext, user_id: UUID) -> Iterator[User]:
-    """The account, locked, while in a tenant that knows it: `platform` itself need not. Raises Problem `not_found`."""
-    known = _tenants_with(user_id)
-    if not known:
-        raise problem("not_found", "There is no such person.")
-    with acting_in(ctx, ctx.tenant_id if ctx.tenant_id in known else known[0]):
-        yield User.objects.select_for_update().get(pk=user_id)
-
-
-@contextmanager
-def _governed(ctx: ActionContext, user_id: UUID) -> Iterator[User]:
+def _governed(ctx: ActionContext, user_id: UUID) -> User:
     if not manages_platform(ctx):
         raise problem("permission_denied", "Accounts are switched on and off by the people of the tenant 'platform'.")
-    with account_at_home(ctx, user_id) as user:
-        yield user
+    user = User.objects.select_for_update().filter(pk=user_id).first()
+    if user is None:
+        raise problem("not_found", "There is no such person.")
+    return user
 
 
 def _tenants_with(user_id: UUID) -> list[UUID]:

@@ -9,8 +9,7 @@ from apps.audit.services import record
 from apps.core.context import ActionContext
 from apps.core.errors import problem
 from apps.identity.models import User
-from apps.identity.selectors import id_by_email
-from apps.identity.services.accounts import account_at_home, tell_tenants
+from apps.identity.services.accounts import tell_tenants
 from apps.identity.services.people import normal_email
 
 
@@ -36,15 +35,14 @@ def set_password(*, ctx: ActionContext, email: str, password: str) -> User:
     with ctx.transaction():
         if ctx.actor.kind != "system":
             raise problem("permission_denied", "Passwords of others are set by the operator: `manage.py changepassword`.")
-        user_id = id_by_email(normal_email(email))
-        if user_id is None:
+        user = User.objects.select_for_update().filter(email=normal_email(email)).first()
+        if user is None:
             raise problem("not_found", f"There is nobody with the e-mail address {email}.")
-        with account_at_home(ctx, user_id) as user:
-            if user.kind == "service":
-                raise problem("wrong_state", "A service account has tokens and no password.")
-            if not user.is_active:
-                raise problem("wrong_state", "This account is switched off; `manage.py deactivate_person --undo` switches it on.")
-            _save(user, password, pointer="/password")
+        if user.kind == "service":
+            raise problem("wrong_state", "A service account has tokens and no password.")
+        if not user.is_active:
+            raise problem("wrong_state", "This account is switched off; `manage.py deactivate_person --undo` switches it on.")
+        _save(user, password, pointer="/password")
         tell_tenants(ctx, user, "identity.password_set")
         return user
 
