@@ -6,6 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 import schemathesis
@@ -19,7 +20,8 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks as conformance
 
 from tests.routing import PREFIX
-from tests.shown.calls import document
+from tests.shown.api_table import BODIES
+from tests.shown.calls import body_of, document, filled
 from tests.shown.world import World, undone
 
 CHECKS = [
@@ -29,6 +31,14 @@ CHECKS = [
     conformance.response_headers_conformance,
     conformance.response_schema_conformance,
 ]
+# Of which else a path may speak than of the usual one of its room.
+KINDS = {
+    "eval-runs": ("replay", "answered run"),
+    "layers": ("layer",),
+    "promotions": ("ready promotion",),
+    "tokens": ("person's token",),
+    "versions": ("live", "policy draft", "former"),
+}
 # What a request may carry besides: a key that was never used, one that is too long, and a state that nothing has.
 HEADERS: tuple[dict[str, str], ...] = (
     *({},) * 6,
@@ -42,28 +52,10 @@ HEADERS: tuple[dict[str, str], ...] = (
 )
 
 
-def load(world: World, change: Callable[[dict[str, Any]], None] = lambda raw: None) -> Any:
-    """The document, as `change` leaves it, with what exists in the world as values of its parameters and bodies, over the whole application."""
+def load(change: Callable[[dict[str, Any]], None] = lambda raw: None) -> Any:
+    """The document, as `change` leaves it, over the whole application."""
     raw = copy.deepcopy(document())
     change(raw)
-    places = list(world.places.values())
-    values: dict[str, list[Any]] = {}
-    for place in places:
-        for key, value in place.values.items():
-            if value not in values.setdefault(key, []):
-                values[key].append(value)
-    for path, operations in raw["paths"].items():
-        room = path.removeprefix(PREFIX).split("/")[0]
-        named = [place.names[room] for place in places if place.names.get(room)]
-        for operation in operations.values():
-            for parameter in operation.get("parameters", ()):
-                known = named if parameter["in"] == "path" else values.get(parameter["name"])
-                if known:
-                    parameter["schema"] = {"anyOf": [{"enum": known}, parameter["schema"]]}
-    for schema in raw["components"]["schemas"].values():
-        for key, inner in schema.get("properties", {}).items():
-            if key in values:
-                schema["properties"][key] = {"anyOf": [{"enum": values[key]}, inner]}
     handler = ClientHandler(enforce_csrf_checks=False)
 
     def application(environ: Any, start_response: Any) -> Any:
@@ -75,6 +67,24 @@ def load(world: World, change: Callable[[dict[str, Any]], None] = lambda raw: No
     loaded = schemathesis.openapi.from_dict(raw, config=schemathesis.Config())
     loaded.app = application
     return loaded
+
+
+def make_real(world: World, case: Any, chance: Random) -> None:
+    """Puts what exists into a request that was made up, so that it gets past 404 and 422: mostly of one's own tenant, at times of others."""
+    path, method = case.operation.path.removeprefix(PREFIX), case.operation.method.lower()
+    place = world.places[chance.choice(("own", "own", "own", "team", "shared", "other"))]
+    room, key = path.split("/")[0], f"{method} {path}"
+    if case.path_parameters and chance.random() < 0.85:
+        named = [place.names.get(room) or "none"]
+        named += [str(place.objects[kind].pk) for kind in KINDS.get(room, ()) if kind in place.objects]
+        case.path_parameters = dict.fromkeys(case.path_parameters, chance.choice(named))
+    if isinstance(case.query, dict):
+        kept = {name: value for name, value in case.query.items() if chance.random() < 0.4}
+        case.query = {name: place.values.get(name, value) if chance.random() < 0.7 else value for name, value in kept.items()}
+    if method != "get" and isinstance(case.body, dict) and chance.random() < 0.7:
+        valid = filled(BODIES[key], place) if key in BODIES else body_of(path, method, place) or {}
+        odd = chance.sample(sorted(case.body, key=str), min(len(case.body), chance.choice((0, 0, 1, 1, 2))))
+        case.body = {**valid, **{name: case.body[name] for name in odd}}
 
 
 def operations(loaded: Any) -> Iterator[Any]:
@@ -97,8 +107,9 @@ def explore(world: World, operation: Any, who: str | None, examples: int, seed: 
 
     @seeded(seed)
     @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
-    @given(case=st.one_of(strategies), headers=st.sampled_from(HEADERS))
-    def run(case: Any, headers: dict[str, str]) -> None:
+    @given(case=st.one_of(strategies), headers=st.sampled_from(HEADERS), chance=st.integers(0, 2**32))
+    def run(case: Any, headers: dict[str, str], chance: int) -> None:
+        make_real(world, case, Random(chance))
         sent = dict(headers)
         if who is not None:
             sent["Authorization"] = f"Bearer {world.tokens[who]}"

@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_every_answer_is_as_documented(world: World, who: str | None, request: pytest.FixtureRequest) -> None:
     examples = request.config.getoption("--schemathesis-examples")
-    loaded = load(world)
+    loaded = load()
     found = [finding for operation in operations(loaded) for finding in explore(world, operation, who, examples, SEED)]
     assert not found, "\n\n".join(found)
 
@@ -37,7 +37,7 @@ def test_an_answer_that_is_not_documented_is_noticed(world: World) -> None:
         del raw["paths"]["/api/v1/me/"]["get"]["responses"]["401"]
         raw["components"]["schemas"]["Team"]["properties"]["slug"] = {"type": "integer"}
 
-    of = {operation.label: operation for operation in operations(load(world, wrong))}
+    of = {operation.label: operation for operation in operations(load(wrong))}
     assert any("401" in finding for finding in explore(world, of["GET /api/v1/me/"], None, 2, SEED))
     assert any("integer" in finding for finding in explore(world, of["GET /api/v1/teams/{slug}/"], "admin", 20, SEED))
     assert explore(world, of["GET /api/v1/me/"], "admin", 2, SEED) == []

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.packs.models import Layer, Pack, PackKind, PackVersion, Subscription
+
+
+@extend_schema_field(OpenApiTypes.ANY)
+class AnyField(serializers.JSONField):
+    """Any JSON, null as well."""
 
 
 class PackSerializer(serializers.ModelSerializer[Pack]):
@@ -56,7 +63,7 @@ class VersionSummarySerializer(serializers.ModelSerializer[PackVersion]):
 
     pack = serializers.CharField(source="layer.pack.slug", read_only=True)
     scope = serializers.CharField(source="layer.scope", read_only=True)
-    created_by = serializers.CharField(source="created_by.email", read_only=True, default=None)
+    created_by = serializers.CharField(source="created_by.email", read_only=True, allow_null=True, default=None)
 
     class Meta:
         model = PackVersion
@@ -95,8 +102,8 @@ class NewVersionSerializer(serializers.Serializer[Any]):
 class ChangeSerializer(serializers.Serializer[Any]):
     pointer = serializers.CharField()
     op = serializers.ChoiceField(choices=["add", "remove", "replace"])
-    before = serializers.JSONField(allow_null=True)
-    after = serializers.JSONField(allow_null=True)
+    before = AnyField()
+    after = AnyField()
 
 
 class DiffSerializer(serializers.Serializer[Any]):

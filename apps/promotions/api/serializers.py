@@ -79,7 +79,7 @@ class PromotionSerializer(serializers.ModelSerializer[Promotion]):
     pack = serializers.CharField(source="layer.pack.slug", read_only=True)
     scope = serializers.CharField(source="layer.scope", read_only=True)
     version = serializers.UUIDField(source="challenger_id", read_only=True, allow_null=True)
-    requested_by = serializers.CharField(source="requested_by.email", read_only=True, default=None)
+    requested_by = serializers.CharField(source="requested_by.email", read_only=True, allow_null=True, default=None)
     risk = serializers.SerializerMethodField()
     verdict = serializers.SerializerMethodField()
     approvals = serializers.SerializerMethodField()
