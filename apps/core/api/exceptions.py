@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404
 from drf_standardized_errors.formatter import ExceptionFormatter
 from rest_framework import exceptions
@@ -62,6 +62,10 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     if found is None and isinstance(error, (OperationalError, InterfaceError)):
         log.exception("api.database_away", path=request.path, request_id=request_id_of(request), exc_info=error)
         found = database_away()
+    if found is None and isinstance(error, DataError):
+        # What the parsers let through and PostgreSQL does not hold, such as a time 17 hours off UTC.
+        log.warning("api.out_of_range", path=request.path, request_id=request_id_of(request), exc_info=error)
+        found = problem("invalid", "A value is out of range, such as a number that is too large or a time more than 15 hours off UTC.")
     if found is None:
         log.exception("api.failed", path=request.path, request_id=request_id_of(request), exc_info=error)
         found = problem("error", "The request failed; its request_id is in our log.")
