@@ -4,6 +4,9 @@ role table, and from "what is invisible does not exist". The words are those of 
 PAGES: model, right to look, seen, the kind of object in `world`.
 ACTS: model, act (`*` before an act of the list), right, where, seen, kind, what the press of its button answers.
 
+- right: as in `api_table`; `view+`: its rows stand under what can be granted on, so who is in a group has a list of them; `self`: the
+  person whose page it is; `lend`: who has a role of their own to hand over.
+- seen: as in `api_table`; `waits`: what this person's approval brings on.
 - where: as in `api_table`; `offered-anywhere`: its page opens for whoever holds the right in any team, and the service decides by the object.
 - answer: 302 is done, and one is led on; 200 is done, with a page of its own; `idle` is so already, and led on; 409 and 422 say why it cannot
   be in this state. Of these three the page is not opened either. `place=` where it differs.
@@ -15,38 +18,49 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.shown.api_table import governs
-from tests.shown.people import PEOPLE, PLACES, holds, sees
+from tests.shown.people import LENDABLE, PEOPLE, PLACES, granted, holds, holds_anywhere, lends, sees
 
 PAGES = """
 audit.Event                        audit   own       audit event
 identity.Organisation              view    governed  organisation
 identity.Tenant                    view    governed  tenant
-identity.Team                      view    own       team
+identity.Team                      view+   own       team
 identity.Membership                view    own       member
 identity.User                      view    own       person
-identity.Agent                     view    own       agent
+identity.Agent                     view+   own       agent
 identity.OidcProvider              view    own       provider
 identity.GroupRole                 view    own       group role
-identity.AgentToken                view    own       agent token
+identity.AgentToken                view+   own       agent token
 identity.ApiToken                  view    own       person's token
 django_celery_beat.PeriodicTask    govern  own       task
-packs.Pack                         view    library   pack
-packs.Subscription                 view    own       subscription
-packs.Layer                        view    library   layer
-packs.PointerChange                view    library   pointer
-packs.PackVersion                  view    library   draft
-telemetry.Run                      view    own       run
-telemetry.Event                    view    own       event
-telemetry.RunScore                 view    own       score
-telemetry.Producer                 view    own       producer
-evals.EvalSet                      view    library   eval set
-evals.EvalCase                     view    library   case
-evals.EvalRun                      view    library   answered run
-evals.EvalItem                     view    library   item
-evals.EvalResult                   view    library   result
-promotions.Promotion               view    own       promotion
-promotions.Approval                view    own       approval
-promotions.Decision                view    own       decision
+packs.Pack                         view+   library   pack
+packs.Subscription                 view+   own       subscription
+packs.Layer                        view+   library   layer
+packs.PointerChange                view+   library   pointer
+packs.PackVersion                  view+   library   draft
+telemetry.Run                      view+   own       run
+telemetry.Event                    view+   own       event
+telemetry.RunScore                 view+   own       score
+telemetry.Producer                 view+   own       producer
+evals.EvalSet                      view+   library   eval set
+evals.EvalCase                     view+   library   case
+evals.EvalRun                      view+   library   answered run
+evals.EvalItem                     view+   library   item
+evals.EvalResult                   view+   library   result
+promotions.Promotion               view+   own       promotion
+promotions.Approval                view+   own       approval
+promotions.Decision                view+   own       decision
+identity.TenantGroup               view    own       group
+identity.GroupMember               view    own       group member
+identity.TeamGroupPermission       view    own       team grant
+identity.AgentGroupPermission      view    own       agent grant
+packs.PackGroupPermission          view    own       pack grant
+evals.EvalSetGroupPermission       view    own       eval set grant
+identity.Delegation                view    own       delegation
+notices.Notice                     view    own       notice
+notices.Delivery                   view    own       delivery
+notices.Webhook                    view    own       webhook
+promotions.Awaited                 approve waits     promotion
 """
 
 ACTS = """
@@ -60,10 +74,28 @@ identity.Tenant        suspend            govern             tenant    governed 
 identity.Tenant        activate           govern             tenant    governed  tenant           409
 identity.Tenant        delete             manage_tenant      tenant    governed  tenant           302;shared=409
 identity.Team          *create            manage_members     home      none      -                302
+identity.Team          grant              manage_members     object    own       team             302
 identity.Team          rename             manage_members     object    own       team             302
 identity.Membership    *add               manage_members     home      none      -                302
 identity.Membership    change             manage_members     object    own       member           302
 identity.Membership    remove             manage_members     object    own       member           302
+identity.Membership    *add-service       manage_members     home      none      -                302
+identity.User          switch-off         govern             tenant    own       person           302
+identity.User          switch-on          govern             tenant    own       person           409
+identity.User          hand-over          self               tenant    own       person           302
+identity.Delegation    *hand-over         lend               home      none      -                302
+identity.Delegation    end                manage_members     object    own       delegation       302
+identity.TenantGroup   *create            manage_members     home      none      -                302
+identity.TenantGroup   add                manage_members     tenant    own       group            302
+identity.TenantGroup   grant              manage_members     tenant    own       group            302
+identity.TenantGroup   change             manage_members     tenant    own       group            302
+identity.TenantGroup   delete             manage_members     tenant    own       group            302
+identity.GroupMember   remove             manage_members     tenant    own       group member     302
+identity.TeamGroupPermission   revoke     manage_members     object    own       team grant       302
+identity.AgentGroupPermission  revoke     manage_members     object    own       agent grant      302
+packs.PackGroupPermission      revoke     manage_members     tenant    own       pack grant       302
+evals.EvalSetGroupPermission   revoke     manage_members     tenant    own       eval set grant   302
+identity.Agent         grant              manage_members     object    own       agent            302
 identity.Agent         *create            manage_tenant      home      none      -                302
 identity.Agent         change             manage_tenant      object    own       agent            302
 identity.Agent         suspend            operate            object    own       agent            302
@@ -75,13 +107,16 @@ identity.OidcProvider  switch-on          manage_tenant      tenant    own      
 identity.GroupRole     *add               manage_members     home      none      -                302
 identity.GroupRole     remove             manage_members     object    own       group role       302
 identity.AgentToken    *issue             manage_tokens      home      none      -                200
+identity.AgentToken    rotate             manage_tokens      object    own       agent token      200
 identity.AgentToken    revoke             manage_tokens      object    own       agent token      302
 identity.ApiToken      *issue             view               home      none      -                200
+identity.ApiToken      rotate             manage_tokens      tenant    own       person's token   200
 identity.ApiToken      revoke             manage_tokens      tenant    own       person's token   302
 packs.Pack             *create            author             home      none      -                302
 packs.Pack             write              author             offered-anywhere  library  pack      302
 packs.Pack             change             author             tenant    library   pack             302
 packs.Pack             subscribe          adopt              home      library   spare pack       422;shared=302  platform-admin@shared=422
+packs.Pack             grant              manage_members     mine      library   pack             302
 packs.Pack             eval-set           evaluate           home      library   pack             302
 packs.Subscription     pin                adopt              tenant    own       subscription     302
 packs.Subscription     unsubscribe        adopt              tenant    own       subscription     302
@@ -92,17 +127,30 @@ packs.PackVersion      edit               author             object    library  
 packs.PackVersion      evaluate           evaluate           object    library   draft            302
 packs.PackVersion      request-promotion  request_promotion  object    library   policy draft     302
 evals.EvalSet          *create            evaluate           home      none      -                302
+evals.EvalSet          grant              manage_members     tenant    library   eval set         302
 evals.EvalSet          add-cases          evaluate           tenant    library   eval set         302
-promotions.Promotion   approve            approve            object    own       promotion        302  admin@team=refused team-admin@team=refused
+promotions.Promotion   approve            approve            object    own       promotion  302  admin@team=refused team-admin@team=refused delegate@team=refused
 promotions.Promotion   start              promote            object    own       ready promotion  302
 promotions.Promotion   evaluate           evaluate           object    own       promotion        302
 promotions.Promotion   reject             approve            object    own       promotion        302
 promotions.Promotion   force              force              object    own       promotion        409
 promotions.Promotion   abort              promote            object    own       promotion        302
+notices.Notice         *my-emails         view               home      none      -                302
+notices.Delivery       send-again         manage_tenant      tenant    own       delivery         302
+notices.Webhook        *add               manage_tenant      home      none      -                200
+notices.Webhook        test               manage_tenant      tenant    own       webhook          302
+notices.Webhook        change             manage_tenant      tenant    own       webhook          302
+notices.Webhook        rotate             manage_tenant      tenant    own       webhook          200
+notices.Webhook        switch-off         manage_tenant      tenant    own       webhook          302
+notices.Webhook        switch-on          manage_tenant      tenant    own       webhook          idle
 """
 
-# Who signs in to the admin: a session is never narrowed, and agents have none.
-VISITORS = [name for name, person in PEOPLE.items() if person.role != "agent" and not person.scopes and person.dead in ("", "membership")]
+# Who signs in to the admin: a session is never narrowed, and programs have none.
+VISITORS = [
+    name
+    for name, person in PEOPLE.items()
+    if person.role != "agent" and not person.service and not person.scopes and person.dead in ("", "membership")
+]
 
 
 @dataclass(frozen=True)
@@ -114,12 +162,20 @@ class Page:
 
     def opens(self, who: str) -> bool:
         """Whether the model has a list for this person at all."""
-        return governs(who) if self.right == "govern" else holds(who, self.right, PEOPLE[who].tenant)
+        if self.right == "govern":
+            return governs(who)
+        if self.seen == "waits":
+            return holds_anywhere(who, self.right)
+        if self.right == "view+" and PEOPLE[who].granted:
+            return True
+        return holds(who, self.right.removesuffix("+"), PEOPLE[who].tenant)
 
     def shows(self, who: str, place: str) -> bool:
+        if self.seen == "waits":
+            return ROW_OF["promotions.Promotion", "approve"].answer(who, place) == "302"
         if self.seen == "governed" and governs(who):
             return True
-        return self.opens(who) and sees(who, place, library=self.seen == "library")
+        return self.opens(who) and sees(who, place, kind=self.kind, library=self.seen == "library")
 
 
 @dataclass(frozen=True)
@@ -142,9 +198,12 @@ class ActRow:
         tenant, in_team = PLACES[place]
         if self.right == "govern" or (self.seen == "governed" and governs(who)):
             return governs(who)
-        if self.where == "home":
+        if self.right in ("self", "lend"):
+            # The places' people are none of those who come.
+            return self.right == "lend" and any(lends(who, role, team=True) for role in LENDABLE)
+        if self.where in ("home", "mine"):
             return holds(who, self.right, PEOPLE[who].tenant)
-        return holds(who, self.right, tenant, team=in_team and self.where != "tenant")
+        return holds(who, self.right, tenant, team=in_team and self.where != "tenant") or granted(who, self.right, place, self.kind)
 
     def answer(self, who: str, place: str) -> str:
         """What pressing the button answers: a status, `refused`, or `hidden` where the object is not seen."""
@@ -163,7 +222,7 @@ class ActRow:
         if not page.opens(who) or (not self.of_list and not page.shows(who, place)):
             return False
         if self.where == "offered-anywhere":
-            return any(holds(who, self.right, PEOPLE[who].tenant, team=team) for team in (False, True))
+            return holds_anywhere(who, self.right) or self.right in PEOPLE[who].granted
         return self.may(who, place) and self.answer(who, place) in ("200", "302", "refused")
 
 
@@ -193,3 +252,4 @@ def _act(line: str) -> ActRow:
 PAGE_ROWS = [_page(line) for line in PAGES.strip().splitlines()]
 PAGE_OF = {row.model: row for row in PAGE_ROWS}
 ACT_ROWS = [_act(line) for line in ACTS.strip().splitlines()]
+ROW_OF = {(row.model, row.act): row for row in ACT_ROWS}

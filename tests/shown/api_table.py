@@ -3,14 +3,18 @@
 
 Columns: method, path (`#x` tells a second use of a route), act, where, seen, done, exceptions.
 
-- act: the right that the role table has to give; `-`: everybody who is signed in may; `govern`: the tenant admins of `platform`.
+- act: the right that the role table has to give, or that is granted on what the object stands under; `a|b`: either; `-`: everybody who is
+  signed in may; `govern`: the tenant admins of `platform`; `lend:role`: who holds this role themselves, as a person.
 - where: whose right. `object`: on the object, a role in its team is enough; `tenant`: in the object's whole tenant; `home`: in one's own
-  tenant, whatever object is named, and before it is looked for; `home-team`: there, or in the team that is named.
+  tenant, whatever object is named, and before it is looked for; `home-team`: there, or in the team that is named; `mine`: in one's own
+  tenant, once the object is seen; `anywhere`: in one's own or in any team of it, and each object of the body is answered for by itself.
 - seen: who sees the object that the path or body names. `own`: who may view in its tenant; `library`: shared ones are seen from everywhere;
   `governed`: `own`, and `platform`'s tenant admins see all. `list`: all that one sees, be it nothing. `none`: no object is named.
 - done: the status when the object is seen and the act allowed; `place=` where it differs, `hidden=` for an object that is not seen (404).
   409 says that the act is known and the object's state is not one for it.
-- exceptions: `who@place=status`. (A medium risk takes a manager's yes; a tenant admin stands in only where no manager is free of authorship.)
+- exceptions: `who@place=status`. (A medium risk takes a manager's yes; a tenant admin stands in only where no manager is free of authorship.
+  What is put together from all over the tenant takes a role in it. No token with narrow scopes, as a service account's is, begets
+  another.)
 """
 
 from __future__ import annotations
@@ -18,22 +22,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.shown.people import PEOPLE, PLACES, holds, sees
+from tests.shown.people import PEOPLE, PLACES, granted, holds, holds_anywhere, lends, sees
 
 TABLE = """
 get     packs/                        view               home       list      200
 post    packs/                        author             home       none      201
 get     packs/{slug}/                 view               tenant     library   200
 patch   packs/{slug}/                 author             tenant     library   200
-get     packs/{slug}/effective/       view               tenant     library   200;team=409
+get     packs/{slug}/effective/       view               tenant     library   200;team=409   grouped@own=403
 get     packs/{slug}/layers/          view               tenant     library   200
 get     packs/{slug}/versions/        view               tenant     library   200
 post    packs/{slug}/versions/        author             object     library   201
 get     versions/{pk}/                view               tenant     library   200
 get     versions/{pk}/diff/           view               tenant     library   200
-get     versions/{pk}/blast-radius/   view               tenant     library   200
+get     versions/{pk}/blast-radius/   view               tenant     library   200   grouped@own=403
 get     subscriptions/                view               home       list      200
-post    subscriptions/                adopt              home       library   422;shared=201  platform-admin@shared=422
+post    subscriptions/                adopt              mine       library   422;shared=201  platform-admin@shared=422
 get     subscriptions/{pk}/           view               tenant     own       200
 delete  subscriptions/{pk}/           adopt              tenant     own       204
 get     content-schema/               -                  home       none      200
@@ -43,8 +47,10 @@ get     promotions/                   view               home       list      20
 post    promotions/                   request_promotion  object     library   201
 get     promotions/{pk}/              view               tenant     own       200
 post    promotions/{pk}/evaluate/     evaluate           object     own       200
-post    promotions/{pk}/approve/      approve            object     own       200   admin@team=403 team-admin@team=403
+post    promotions/{pk}/approve/      approve            object     own       200   admin@team=403 team-admin@team=403 delegate@team=403
 post    promotions/{pk}/reject/       approve            object     own       200
+post    promotions/approve/           approve            anywhere   none      200
+post    promotions/reject/            approve            anywhere   none      200
 post    promotions/{pk}/start/        promote            object     own       200
 post    promotions/{pk}/advance/      promote            object     own       409
 post    promotions/{pk}/hold/         promote            object     own       409
@@ -94,13 +100,45 @@ post    tenants/{slug}/suspend/       govern             tenant     governed  20
 post    tenants/{slug}/activate/      govern             tenant     governed  409
 get     tokens/                       view               home       list      200
 post    tokens/                       manage_tokens      object     own       201;hidden=422
-post    tokens/#for-oneself           view               home       none      201   narrowed-admin@own=403
+post    tokens/#for-oneself           view               home       none      201   narrowed-admin@own=403 service-manager@own=403
 get     tokens/{pk}/                  view               tenant     own       200
 delete  tokens/{pk}/                  manage_tokens      object     own       204
+post    tokens/{pk}/rotate/           manage_tokens      object     own       201
+post    tokens/{pk}/rotate/#of-a-person  manage_tokens   tenant     own       201
+get     service-accounts/             view               home       list      200
+post    service-accounts/             manage_members     home       none      201
+get     delegations/                  view               home       list      200
+post    delegations/                  lend:manager       home-team  none      201;hidden=422
+get     delegations/{pk}/             view               tenant     own       200
+post    delegations/{pk}/end/         manage_members     object     own       200
+get     groups/                       view               home       list      200
+post    groups/                       manage_members     home       none      201
+get     groups/{pk}/                  view               tenant     own       200
+patch   groups/{pk}/                  manage_members     tenant     own       200
+delete  groups/{pk}/                  manage_members     tenant     own       204
+get     groups/{pk}/members/          view               tenant     own       200
+post    groups/{pk}/members/          manage_members     tenant     own       201
+delete  group-members/{pk}/           manage_members     tenant     own       204
+get     groups/{pk}/grants/           view               tenant     own       200
+post    groups/{pk}/grants/           manage_members     object     own       201
+get     grants/                       view               home       list      200
+delete  grants/{pk}/                  manage_members     object     own       204
+get     access/                       manage_members|audit  object  own       200
+get     access/#of-oneself            view               tenant     library   200
+get     access/people/                manage_members|audit  mine    library   200
 get     me/                           -                  home       none      200
 get     audit/                        audit              home       none      200
 get     audit/verify/                 audit              home       none      200
 get     audit/export/                 export             home       none      200
+
+get     webhooks/                     view               home       list      200
+post    webhooks/                     manage_tenant      home       none      201
+get     webhooks/{pk}/                view               tenant     own       200
+patch   webhooks/{pk}/                manage_tenant      tenant     own       200
+post    webhooks/{pk}/rotate/         manage_tenant      tenant     own       200
+post    webhooks/{pk}/test/           manage_tenant      tenant     own       202
+get     notices/                      view               home       list      200
+get     notices/{pk}/                 view               tenant     own       200
 
 get     runs/                         view               home       list      200
 get     runs/{pk}/                    view               tenant     own       200
@@ -110,18 +148,69 @@ post    telemetry/runs                telemetry          home       none      20
 post    telemetry/events              telemetry          home       none      202
 """
 
-# What a body holds where the OpenAPI document and the place's values do not say enough; `$kind` is the id of the place's object.
+# What a body holds where the OpenAPI document and the place's values do not say enough; `$kind` is the id of the place's object, `@key` its
+# value of that name.
 BODIES: dict[str, dict[str, Any]] = {
     "post eval-runs/": {"version": "$draft", "eval_set": "$eval set", "runner": "replay"},
     "post eval-runs/{pk}/outputs/": {"lease_id": None, "outputs": [{"case": "$case", "repeat": 1, "output": "hello"}]},
     "post tokens/#for-oneself": {"name": "mine"},
     "post subscriptions/": {"pack": "$pack.slug"},
+    "post promotions/{pk}/approve/": {"comment": "yes"},
+    "post promotions/approve/": {"promotions": [{"id": "$promotion"}], "read": ["$promotion"]},
+    "post promotions/reject/": {"promotions": [{"id": "$promotion"}], "comment": "no"},
+    "post delegations/": {"to_user": "$stand-in.email", "role": "manager", "team": "@team", "until": "@soon"},
     "post telemetry/runs": {"producer": "p", "seq": 1, "runs": [{"run_id": "r", "started_at": "2026-01-01T00:00:00Z"}]},
     "post telemetry/events": {"producer": "p", "seq": 1, "events": [{"event_id": "e", "action": "output"}]},
 }
-# Of which object a path speaks, where it is not the usual one of its room.
-PATHS = {"post eval-runs/{pk}/outputs/": "replay", "post promotions/{pk}/start/": "ready promotion"}
-QUERIES = {"get resolve": "?pack=$pack.slug"}
+# Of which object a path speaks, by its first part; the attribute that names it there.
+OBJECTS = {
+    "agents": ("agent", "slug"),
+    "decisions": ("decision", "pk"),
+    "delegations": ("delegation", "pk"),
+    "eval-results": ("result", "pk"),
+    "eval-runs": ("harness run", "pk"),
+    "eval-sets": ("eval set", "pk"),
+    "grants": ("agent grant", "pk"),
+    "group-members": ("group member", "pk"),
+    "groups": ("group", "pk"),
+    "layers": ("policy layer", "pk"),
+    "members": ("member", "pk"),
+    "notices": ("notice", "pk"),
+    "organisations": ("organisation", "slug"),
+    "packs": ("pack", "slug"),
+    "promotions": ("promotion", "pk"),
+    "runs": ("run", "pk"),
+    "subscriptions": ("subscription", "pk"),
+    "teams": ("team", "slug"),
+    "tenants": ("tenant", "slug"),
+    "tokens": ("agent token", "pk"),
+    "versions": ("draft", "pk"),
+    "webhooks": ("webhook", "pk"),
+}
+# Where it is another one.
+PATHS = {
+    "post eval-runs/{pk}/outputs/": "replay",
+    "post promotions/{pk}/start/": "ready promotion",
+    "post tokens/{pk}/rotate/#of-a-person": "person's token",
+}
+# Of which object a body or query speaks.
+NAMED = {
+    "post subscriptions/": "pack",
+    "post promotions/": "policy draft",
+    "post eval-sets/": "pack",
+    "post eval-runs/": "draft",
+    "post tokens/": "agent",
+    "get resolve": "pack",
+    "get access/": "agent",
+    "get access/#of-oneself": "pack",
+    "get access/people/": "pack",
+}
+QUERIES = {
+    "get resolve": "?pack=$pack.slug",
+    "get access/": "?user=$person.email&object=agent:$agent",
+    "get access/#of-oneself": "?object=pack:$pack",
+    "get access/people/": "?object=pack:$pack",
+}
 # Rooms whose objects belong to no team: there the place `team` is the place `own`.
 WITHOUT_TEAMS = ("organisations", "tenants", "subscriptions")
 
@@ -142,6 +231,12 @@ class Row:
         return f"{self.method} {self.path}{self.use}"
 
     @property
+    def kind(self) -> str:
+        """Of the object that the path or body names."""
+        usual = OBJECTS.get(self.path.split("/")[0], ("", ""))[0]
+        return PATHS.get(self.key) or NAMED.get(self.key) or (usual if "{" in self.path else "")
+
+    @property
     def places(self) -> list[str]:
         """Those in which the cell says something of its own."""
         if self.seen in ("list", "none"):
@@ -154,7 +249,7 @@ class Row:
         if found is not None:
             return found
         hidden = self.done.get("hidden", 404)
-        at_home = self.where.startswith("home")
+        at_home = self.where in ("home", "home-team", "anywhere")
         named = not at_home or (self.where == "home-team" and place == "team")
         if named and not self.is_seen(who, place):
             return hidden
@@ -167,7 +262,7 @@ class Row:
     def is_seen(self, who: str, place: str) -> bool:
         if self.seen == "governed" and governs(who):
             return True
-        return sees(who, place, library=self.seen == "library")
+        return sees(who, place, kind=self.kind, library=self.seen == "library")
 
     def is_there(self, who: str, place: str) -> bool:
         """As `is_seen`, for who need not view what they name: an agent resolves packs that it cannot list."""
@@ -175,14 +270,18 @@ class Row:
 
     def is_allowed(self, who: str, place: str) -> bool:
         tenant, in_team = PLACES[place]
-        if self.act == "-" or self.seen == "list" or (self.act == "view" and not self.where.startswith("home")):
+        if self.act == "-" or self.seen == "list" or (self.act == "view" and self.where != "home"):
             # Whoever sees an object may look at it.
             return True
         if self.act == "govern" or (self.seen == "governed" and governs(who)):
             return governs(who)
-        if self.where.startswith("home"):
+        if self.act.startswith("lend:"):
+            return lends(who, self.act.removeprefix("lend:"), team=in_team)
+        if self.where == "anywhere":
+            return holds_anywhere(who, self.act)
+        if self.where in ("home", "home-team", "mine"):
             return holds(who, self.act, PEOPLE[who].tenant, team=in_team and self.where == "home-team")
-        return holds(who, self.act, tenant, team=in_team and self.where == "object")
+        return holds(who, self.act, tenant, team=in_team and self.where == "object") or granted(who, self.act, place, self.kind)
 
 
 def governs(who: str) -> bool:
@@ -206,3 +305,4 @@ def _row(line: str) -> Row:
 
 
 ROWS = [_row(line) for line in TABLE.strip().splitlines() if line]
+ROW_OF = {row.key: row for row in ROWS}

@@ -39,14 +39,16 @@ def body_of(path: str, method: str, place: Place) -> Any:
 
 
 def filled(value: Any, place: Place) -> Any:
-    """With `$kind` replaced by the id of the place's object of that kind, `$kind.name` by an attribute of it."""
+    """With `$kind` replaced by the id of the place's object of that kind, `$kind.name` by an attribute of it, `@key` by a value of the place."""
     if isinstance(value, dict):
         return {key: filled(each, place) for key, each in value.items()}
     if isinstance(value, list):
         return [filled(each, place) for each in value]
-    if isinstance(value, str) and (found := re.search(r"\$([\w' ]+?)(?:\.(\w+))?$", value)):
-        return value[: found.start()] + str(getattr(place.objects[found[1]], found[2] or "pk"))
-    return value
+    if not isinstance(value, str):
+        return value
+    if value.startswith("@"):
+        return place.values[value[1:]]
+    return re.sub(r"\$([\w' -]+)(?:\.(\w+))?", lambda found: str(getattr(place.objects[found[1]], found[2] or "pk")), value)
 
 
 @cache

@@ -12,10 +12,13 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 
+from apps.core.history import history_model
+from apps.promotions.models import Promotion
 from tests.routing import Findings
-from tests.shown.admin_table import ACT_ROWS, PAGE_ROWS, VISITORS, ActRow, Page
+from tests.shown.admin_table import ACT_ROWS, PAGE_OF, PAGE_ROWS, ROW_OF, VISITORS, ActRow, Page
+from tests.shown.api_table import ROW_OF as API
 from tests.shown.people import PEOPLE, PLACES
-from tests.shown.world import MARK, Place, World, fingerprint, undone
+from tests.shown.world import HOOK, MARK, Place, World, fingerprint, soon, undone
 
 ADMINS = {model._meta.label: site for model, site in admin.site._registry.items()}
 CASES = json.dumps([{"input": "question"}])
@@ -75,9 +78,8 @@ def act_path(row: ActRow, place: Place) -> str:
 
 def fields(row: ActRow, world: World, who: str, place: Place) -> dict[str, Any]:
     """What a person would fill in: the object's things, and for a list's act those of one's own tenant."""
-    things: dict[str, Any] = place.objects
-    if row.of_list:
-        things = next(each.objects for each in world.places.values() if PLACES[each.name][0] == PEOPLE[who].tenant)
+    home: dict[str, Any] = next(each.objects for each in world.places.values() if PLACES[each.name][0] == PEOPLE[who].tenant)
+    things: dict[str, Any] = home if row.of_list else place.objects
     content = json.dumps({"tools": {"deny": ["a.*"]}} if row.kind == "policy layer" else place.values["content"])
     named = {"Organisation": "Renamed", "Tenant": "Renamed"}.get(row.model.partition(".")[2], "A name")
     return {
@@ -104,15 +106,23 @@ def fields(row: ActRow, world: World, who: str, place: Place) -> dict[str, Any]:
         "visibility": "listed",
         "description": "",
         "email": "" if row.model == "identity.ApiToken" else "new@example.test",
-        "role": "viewer",
+        "role": PEOPLE[who].role if row.act == "hand-over" else "viewer",
+        "to_user": things["stand-in"].email,
+        "until": soon().strftime("%Y-%m-%dT%H:%M") if row.act == "hand-over" else "",
         "user_ref": "",
-        "team": place.team.slug if place.team else "",
+        "team": "support" if row.act == "hand-over" and PEOPLE[who].team else place.team.slug if place.team else "",
         "autonomy": "A1",
         "harness_kind": "openclaw",
         "default_pack": "",
         "agent": things["agent"].slug,
         "provider_id": str(things["provider"].pk),
-        "group": "another",
+        "group": "another" if row.model == "identity.GroupRole" else str(home["group"].pk),
+        "actions": ["view"],
+        "object": f"agent:{things['agent'].pk}",
+        "hours": "1",
+        "url": HOOK,
+        "events": ["promotions.decided"],
+        "kinds": ["promotions.decided"],
         "tier": "enterprise",
         "organisation": things["organisation"].slug,
         "admin_email": "new@example.test",
@@ -195,6 +205,10 @@ def _page_of(client: Client, who: str, page: Page, place: Place, shows: bool, fo
     what = f"{who}: {page.model} of {place.name}"
     expected = "200" if shows else "hidden" if page.opens(who) else "refused"
     response = visit(client, path_of(page.model, "change", obj.pk))
+    if page.seen == "waits":
+        # What waits has its page among the promotions.
+        found.expect(outcome(response) == ("302" if shows else expected), f"{what} should be {expected}", response)
+        return
     found.expect(outcome(response) == expected, f"{what} should be {expected}", response)
     body = response.content.decode()
     found.expect(shows or MARK[place.name] not in body, f"{what} shows what is hidden", response)
@@ -207,12 +221,58 @@ def _page_of(client: Client, who: str, page: Page, place: Place, shows: bool, fo
         found.expect(outcome(answered) == expected, f"{what}: part {part}", answered)
     if place.name == "own":
         history = visit(client, path_of(page.model, "history", obj.pk))
-        found.expect(outcome(history) == ("302" if shows else expected), f"{what}: history", history)
+        kept = "200" if history_model(type(obj)) is not None else "302"
+        found.expect(outcome(history) == (kept if shows else expected), f"{what}: history", history)
+        found.expect(shows or MARK[place.name] not in history.content.decode(), f"{what}: history shows what is hidden", history)
         for data in (None, {"post": "yes"}):
             removed = visit(client, path_of(page.model, "delete", obj.pk), data)
             found.expect(removed.status_code == 403, f"{what}: delete", removed)
         written = visit(client, path_of(page.model, "change", obj.pk), {"name": "changed"})
         found.expect(written.status_code == 405, f"{what}: a page takes no POST", written)
+
+
+@pytest.mark.parametrize("who", VISITORS)
+def test_the_inbox_takes_answers_as_the_acts_do(world: World, who: str) -> None:
+    """Several at once, each as on its own page; what does not wait for this person stays as it is."""
+    found, inbox = Findings(), PAGE_OF["promotions.Awaited"]
+    waiting = {place: here.objects["promotion"] for place, here in world.places.items()}
+    ids = [str(each.pk) for each in waiting.values()]
+    with undone():
+        client = enter(world, who)
+        for act in ("approve", "reject"):
+            data = {"act": act, "ids": ids, "shown": ids, "read": ids, "comment": "why"}
+            data |= {f"binding-{each.pk}": each.binding for each in waiting.values()}  # type: ignore[attr-defined]
+            with undone():
+                asked = visit(client, f"{path_of(inbox.model, 'changelist')}answer/?act={act}")
+                response = visit(client, f"{path_of(inbox.model, 'changelist')}answer/", data)
+                answered = {str(row.pk) for row in Promotion.objects.filter(pk__in=ids, approvals__user=world.users[who])}
+            found.expect(outcome(asked) == ("302" if inbox.opens(who) else "refused"), f"{who}: the inbox", asked)
+            found.expect(outcome(response) == ("200" if inbox.opens(who) else "refused"), f"{who}: {act} several", response)
+            for place, each in waiting.items():
+                done = ROW_OF["promotions.Promotion", act].answer(who, place) == "302"
+                found.expect(
+                    (str(each.pk) in answered) == done, f"{who}: {act} of {place} {'should' if done else 'should not'} count", response
+                )
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("who", VISITORS)
+def test_effective_access_is_shown_as_the_api_does(world: World, who: str) -> None:
+    found = Findings()
+    with undone():
+        client, before = enter(world, who), fingerprint()
+        for place, here in world.places.items():
+            for row, query in (
+                (API["get access/people/"], f"object=pack:{here.objects['pack'].pk}"),
+                (API["get access/#of-oneself"], f"object=pack:{here.objects['pack'].pk}&user={world.users[who].pk}"),
+                (API["get access/"], f"object=agent:{here.objects['agent'].pk}&user={here.objects['person'].pk}"),
+            ):
+                shown = row.status(who, place) == 200
+                response = visit(client, f"/admin/access/?{query}")
+                found.expect(response.status_code == (200 if shown else 422), f"{who}: {row.key} of {place}: shown: {shown}", response)
+                found.expect(shown or MARK[place] not in response.content.decode(), f"{who}: {row.key} shows {place}", response)
+        assert fingerprint() == before
+    assert not found, "\n".join(found)
 
 
 def test_who_is_not_signed_in_is_led_to_the_sign_in(world: World) -> None:

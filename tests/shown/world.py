@@ -27,7 +27,11 @@ from apps.evals.services.answers import lease_cases, submit_outputs
 from apps.evals.services.online import score_batch
 from apps.evals.services.runs import start_eval_run
 from apps.identity.models import Agent, AgentToken, ApiToken, GroupRole, Membership, Team, Tenant, User
+from apps.identity.services import add_group_member, create_group, create_service_account, delegate, grant
 from apps.identity.services.oidc import map_group
+from apps.notices.models import Delivery, DeliveryState, Notice
+from apps.notices.services import create_webhook, switch_webhook
+from apps.notices.services.notifying import spread_waiting
 from apps.packs.models import PackVersion, PointerChange
 from apps.promotions.models import Aim, Approval, Decision, Promotion, State
 from apps.promotions.services.approving import approve_promotion
@@ -35,12 +39,15 @@ from apps.promotions.services.going_live import bootstrap, start_promotion
 from apps.promotions.services.requests import request_promotion
 from apps.telemetry.models import Event, Producer, Run, RunScore
 from tests import factories as make
+from tests.shown.api_table import OBJECTS
 from tests.shown.people import PEOPLE, Person
 
 # Stands in everything that was written in a place, and in nothing that a test sends.
 MARK = {place: f"quetzal-{place}" for place in ("own", "team", "other", "shared")}
 RUBRIC = [{"id": "greets", "check": "contains", "weight": 100, "dimension": "quality", "params": {"text": "hello"}}]
 PASSWORD = "correct horse battery staple"
+# Where nobody listens.
+HOOK = "http://127.0.0.1:9/in"
 
 
 @dataclass
@@ -106,15 +113,32 @@ def _come_in(world: World, name: str, person: Person, tenant: Tenant) -> None:
         agent = make.agent(tenant, team=team, status="suspended" if person.dead == "suspended" else "active")
         world.tokens[name] = make.agent_token(agent, scopes=[*person.scopes], **ended)
         return
-    user = make.user(email=f"{name.replace(' ', '-')}@{tenant.slug}.test", password=PASSWORD)
-    if person.role:
+    if person.service:
+        user = create_service_account(ctx=make.system(tenant.pk), slug=name, name=name, role=person.role).user
+    else:
+        user = make.user(email=f"{name.replace(' ', '-')}@{tenant.slug}.test", password=PASSWORD)
+    if person.role and not person.service:
         team = world.places["team"].team if person.team else None
         until = past if person.dead == "membership" else None
         Membership.objects.create(tenant=tenant, user=user, role=person.role, team=team, until=until)
+    if person.lent:
+        _lend(tenant, make.user(tenant, person.lent), user, person.lent)
+    if person.granted:
+        group = make.group(tenant, user, name="guests")
+        grant(ctx=make.system(tenant.pk), group_id=group.pk, obj=world.places["own"].objects["pack"], actions=person.granted)
     world.users[name] = user
     world.tokens[name] = make.api_token(user, tenant, scopes=[*person.scopes], **ended)
     if person.dead == "inactive":
         User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def _lend(tenant: Tenant, lender: User, to: User, role: str, team: Team | None = None) -> Model:
+    ctx = make.member_context(lender, tenant)
+    return delegate(ctx=ctx, to_user=to.email, role=role, team=team.slug if team else None, until=soon())
+
+
+def soon() -> datetime:
+    return timezone.now() + timedelta(days=7)
 
 
 def furnish(name: str, tenant: Tenant, team: Team | None, scope: str, library: Place | None = None) -> Place:
@@ -122,8 +146,11 @@ def furnish(name: str, tenant: Tenant, team: Team | None, scope: str, library: P
     place = Place(name, tenant, team, scope)
     mark = MARK[name]
     _people(place, mark)
+    _webhook(place, mark)
     _domain_pack(place, mark)
     _policy_pack(place, mark)
+    _access(place, mark)
+    _notices(place)
     _telemetry(place, mark)
     things: dict[str, Any] = place.objects
     if library is not None and team is None:
@@ -160,6 +187,45 @@ def _people(place: Place, mark: str) -> None:
         "member": Membership.objects.get(user=author),
         "provider": provider,
         "group role": GroupRole.objects.get(provider=provider),
+    }
+
+
+def _access(place: Place, mark: str) -> None:
+    """A group with a person and a grant of each kind, a delegation, an account of a program."""
+    tenant, team, things, system = place.tenant, place.team, place.objects, make.system(place.tenant.pk)
+    group = create_group(ctx=system, name=mark, description=mark)
+    member = add_group_member(ctx=system, group_id=group.pk, email=f"friend-{mark}@example.test", name=mark)
+    for kind in ("team", "agent", "pack", "eval set"):
+        (things[f"{kind} grant"],) = grant(ctx=system, group_id=group.pk, obj=things[kind], actions=["view"])
+    lender = make.user(tenant, "manager", email=f"lender-{mark}@example.test", team=team)
+    stand_in = make.user(tenant, "viewer", email=f"stand-in-{mark}@example.test", team=team)
+    robot = create_service_account(
+        ctx=system, slug=f"robot-{place.name}", name=mark, role="viewer", team=team.slug if team else None
+    )  # fmt: skip
+    things |= {
+        "group": group,
+        "group member": member,
+        "stand-in": stand_in,
+        "delegation": _lend(tenant, lender, stand_in, "manager", team),
+        "service account": robot.user,
+    }
+
+
+def _webhook(place: Place, mark: str) -> None:
+    wanted = ["promotions.approval_requested", "promotions.decided"]
+    made = create_webhook(ctx=make.system(place.tenant.pk), name=mark, url=HOOK, events=wanted)
+    place.objects["webhook"] = made.webhook
+
+
+def _notices(place: Place) -> None:
+    """What the promotions had to say is on its way, and given up: the webhook was switched off for a while."""
+    system, hook = make.system(place.tenant.pk), place.objects["webhook"]
+    assert spread_waiting(ctx=system, limit=1000)
+    for enabled in (False, True):
+        place.objects["webhook"] = switch_webhook(ctx=system, webhook_id=hook.pk, enabled=enabled)
+    place.objects |= {
+        "notice": Notice.objects.filter(subject_id=place.objects["promotion"].pk).earliest("id"),
+        "delivery": Delivery.objects.filter(webhook=hook, state=DeliveryState.DEAD).earliest("id"),
     }
 
 
@@ -210,9 +276,9 @@ def _policy_pack(place: Place, mark: str) -> None:
 
     first = written(1)
     bootstrap(ctx=make.system(tenant.pk), version_id=first.pk)
-    promoted = _approved(asked(2), mark)
-    start_promotion(ctx=make.context(tenant.pk, "manager"), promotion_id=promoted.pk, reason=mark)
-    promotion, ready, draft = asked(3), _approved(asked(4), mark), written(5)
+    promoted = _approved(asked(2), place, mark)
+    start_promotion(ctx=make.member(tenant, "manager"), promotion_id=promoted.pk, reason=mark)
+    promotion, ready, draft = asked(3), _approved(asked(4), place, mark), written(5)
     assert promotion.state == State.AWAITING_APPROVAL, promotion.verdict
     things |= {
         "policy pack": pack,
@@ -226,10 +292,10 @@ def _policy_pack(place: Place, mark: str) -> None:
     }
 
 
-def _approved(promotion: Promotion, mark: str) -> Promotion:
+def _approved(promotion: Promotion, place: Place, mark: str) -> Promotion:
     for role in ("manager", "tenant_admin"):
         if promotion.state == State.AWAITING_APPROVAL:
-            promotion = approve_promotion(ctx=make.context(promotion.tenant_id, role), promotion_id=promotion.pk, comment=mark)
+            promotion = approve_promotion(ctx=make.member(place.tenant, role), promotion_id=promotion.pk, comment=mark)
     assert promotion.state == State.READY, promotion.verdict
     return promotion
 
@@ -260,25 +326,8 @@ def agent_context(agent: Agent) -> ActionContext:
 
 
 def _name(place: Place, things: dict[str, Any]) -> None:
-    names = {
-        "agents": things["agent"].slug,
-        "decisions": things["decision"].pk,
-        "eval-results": things["result"].pk,
-        "eval-runs": things["harness run"].pk,
-        "eval-sets": things["eval set"].pk,
-        "layers": things["policy layer"].pk,
-        "members": things["member"].pk,
-        "organisations": things["organisation"].slug,
-        "packs": things["pack"].slug,
-        "promotions": things["promotion"].pk,
-        "runs": things["run"].pk,
-        "subscriptions": things["subscription"].pk if "subscription" in things else "",
-        "teams": things["team"].slug,
-        "tenants": things["tenant"].slug,
-        "tokens": things["agent token"].pk,
-        "versions": things["draft"].pk,
-    }
-    place.names = {room: str(name) for room, name in names.items()}
+    here = {room: (things[kind], field) for room, (kind, field) in OBJECTS.items() if kind in things}
+    place.names = {room: str(getattr(*here[room])) if room in here else "" for room in OBJECTS}
     place.values |= {
         "version": str(things["policy draft"].pk),
         "layer": str(things["layer"].pk),
@@ -315,6 +364,12 @@ def _name(place: Place, things: dict[str, Any]) -> None:
         "scopes": [],
         "expires_at": None,
         "until": None,
+        "soon": soon().isoformat(),
+        "to_user": things["stand-in"].email,
+        "object": f"agent:{things['agent'].pk}",
+        "actions": ["view"],
+        "url": HOOK,
+        "id": str(things["promotion"].pk),
     }
 
 

@@ -112,7 +112,9 @@ def _team(obj: Any) -> Any:
 
 
 def _governs(ctx: ActionContext, obj: Any) -> bool:
-    return can(ctx, Action.MANAGE_MEMBERS, tenant_id=ctx.tenant_id, team_id=_team(obj))
+    """On what is one's tenant's and, of the shared library, on packs."""
+    here = obj.tenant_id == ctx.tenant_id or obj._meta.model_name == "pack"
+    return here and can(ctx, Action.MANAGE_MEMBERS, tenant_id=ctx.tenant_id, team_id=_team(obj))
 
 
 def _grant_here(call: Call) -> Done:
@@ -280,7 +282,6 @@ for _kind, _table in containers().items():
         _table._meta.get_field("content_object").related_model,
         acts=(
             Act(name="grant", label="Grant access", icon="key", allowed=_governs, form=GrantHereForm, run=_grant_here,
-                when=lambda ctx, obj: obj.tenant_id == ctx.tenant_id or obj._meta.model_name == "pack",
                 explain=lambda request, obj: [
                     "The people of the group may do this to it and to all that stands under it, from the next request on.",
                     "" if obj.tenant_id == context_of(request).tenant_id
