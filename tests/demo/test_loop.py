@@ -12,7 +12,8 @@ from django.core.management import call_command
 from apps.core.history import OUTSIDE, governed, history_table
 from apps.demo.fleet.portal import Portal as Client
 from apps.demo.walk.walker import Stumbled, Walker, abridged
-from apps.identity.models import ApiToken, GroupRole, OidcProvider, Team, Tenant
+from apps.identity.models import ApiToken, Delegation, GroupMember, GroupRole, OidcProvider, Team, Tenant, TenantGroup
+from apps.notices.models import Webhook
 from apps.packs.models import Subscription
 from tests import factories as make
 from tests.demo.running import Portal
@@ -55,7 +56,9 @@ def test_the_loop_holds_and_leaves_nothing_behind(portal: Portal, owner_sql: Cal
     written = set(owner_sql("SELECT DISTINCT model, kind, channel FROM written"))
     assert {(kind, channel) for _, kind, channel in written if kind == OUTSIDE} == set()
     assert {("user", "api"), ("system", "task"), ("system", "cli")} <= {(kind, channel) for _, kind, channel in written}
-    unused = {history_table(model) for model in (Team, Subscription, OidcProvider, GroupRole)}
+    unused = {
+        history_table(model) for model in (Team, Subscription, OidcProvider, GroupRole, Delegation, TenantGroup, GroupMember, Webhook)
+    }
     assert {history_table(model) for model in governed()} - {model for model, *_ in written} <= unused
 
     # A portal that is gone is a sentence and an exit code.

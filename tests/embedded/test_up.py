@@ -112,7 +112,7 @@ def test_an_ordinary_user_can_run_it(open_portal: Opener) -> None:
         pytest.skip("the other tests run as an ordinary user already")
     entry = pwd.getpwnam("nobody")
     nobody = Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
-    # root's own Python is often out of reach; the system's of the same version runs the same packages.
+    # root's own Python is often out of reach; the system's runs the same packages where it is the very version: the lock goes by that.
     python = next(
         (path for path in (ROOT / ".venv/bin/python", Path("/usr/bin/python3")) if nobody.reaches(path) and same_version(path)), None
     )
@@ -130,8 +130,8 @@ def test_an_ordinary_user_can_run_it(open_portal: Opener) -> None:
 
 
 def same_version(python: Path) -> bool:
-    asked = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=False)
-    return asked.stdout.split() == [str(part) for part in sys.version_info[:2]]
+    asked = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:3])"], capture_output=True, text=True, check=False)
+    return asked.stdout.split() == [str(part) for part in sys.version_info[:3]]
 
 
 def test_root_keeps_the_data_where_the_service_account_reaches_them(open_portal: Opener) -> None:
