@@ -129,7 +129,7 @@ packs.PackVersion      request-promotion  request_promotion  object    library  
 evals.EvalSet          *create            evaluate           home      none      -                302
 evals.EvalSet          grant              manage_members     tenant    library   eval set         302
 evals.EvalSet          add-cases          evaluate           tenant    library   eval set         302
-promotions.Promotion   approve            approve            object    own       promotion  302  admin@team=refused team-admin@team=refused delegate@team=refused
+promotions.Promotion approve approve object own promotion 302 admin@team=refused team-admin@team=refused delegate@team=refused
 promotions.Promotion   start              promote            object    own       ready promotion  302
 promotions.Promotion   evaluate           evaluate           object    own       promotion        302
 promotions.Promotion   reject             approve            object    own       promotion        302
