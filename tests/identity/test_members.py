@@ -73,6 +73,28 @@ def test_nobody_grants_what_they_lack() -> None:
 
 
 @pytest.mark.django_db
+def test_a_harness_reference_is_given_by_who_manages_the_whole_tenants_members() -> None:
+    """It opens that user's content, to which a role in a team gives no right."""
+    tenant = make.tenant()
+    team = make.team(tenant)
+    admin, team_admin = make.context(tenant.pk, "tenant_admin"), make.context(tenant.pk, "tenant_admin", team=team)
+    person = {"email": "jane@example.test", "role": "viewer", "team": "support"}
+    found = refused("permission_denied", services.add_member, ctx=team_admin, user_ref="u-42", **person)
+    assert [error.pointer for error in found.errors] == ["/user_ref"] and not User.objects.filter(email="jane@example.test").exists()
+    made = services.add_member(ctx=team_admin, **person)  # type: ignore[arg-type]
+    change = {"call": services.change_member, "ctx": team_admin, "membership_id": made.pk}
+    assert refused("permission_denied", **change, user_ref="u-42").errors[0].pointer == "/user_ref"  # type: ignore[arg-type]
+    services.change_member(ctx=admin, membership_id=made.pk, user_ref="u-42")
+    # Nor do they take it away; what stays as it is may be sent along.
+    refused("permission_denied", **change, user_ref="")  # type: ignore[arg-type]
+    services.change_member(ctx=team_admin, membership_id=made.pk, user_ref="u-42", role="author")
+    made.refresh_from_db()
+    assert (made.user_ref, made.role) == ("u-42", "author")
+    own = services.add_member(ctx=admin, email="joe@example.test", role="viewer", team="support", user_ref="u-43")
+    assert own.user_ref == "u-43"
+
+
+@pytest.mark.django_db
 def test_the_last_tenant_admin_stays() -> None:
     tenant = make.tenant()
     ctx = make.context(tenant.pk, "tenant_admin")

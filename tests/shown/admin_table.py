@@ -170,12 +170,12 @@ class Page:
             return True
         return holds(who, self.right.removesuffix("+"), PEOPLE[who].tenant)
 
-    def shows(self, who: str, place: str) -> bool:
+    def shows(self, who: str, place: str, kind: str = "") -> bool:
         if self.seen == "waits":
             return ROW_OF["promotions.Promotion", "approve"].answer(who, place) == "302"
         if self.seen == "governed" and governs(who):
             return True
-        return self.opens(who) and sees(who, place, kind=self.kind, library=self.seen == "library")
+        return self.opens(who) and sees(who, place, kind=kind or self.kind, library=self.seen == "library")
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class ActRow:
         if (who, place) in self.exceptions:
             return self.exceptions[who, place]
         page = PAGE_OF[self.model]
-        if not self.of_list and page.opens(who) and not page.shows(who, place):
+        if not self.of_list and page.opens(who) and not page.shows(who, place, self.kind):
             return "hidden"
         if not page.opens(who) or not self.may(who, place):
             return "refused"
@@ -219,11 +219,11 @@ class ActRow:
     def offered(self, who: str, place: str) -> bool:
         """Whether the button stands on the page, and the act's own page opens."""
         page = PAGE_OF[self.model]
-        if not page.opens(who) or (not self.of_list and not page.shows(who, place)):
+        if not page.opens(who) or (not self.of_list and not page.shows(who, place, self.kind)):
             return False
         if self.where == "offered-anywhere":
             return holds_anywhere(who, self.right) or self.right in PEOPLE[who].granted
-        return self.may(who, place) and self.answer(who, place) in ("200", "302", "refused")
+        return self.may(who, place) and self.answer(who, place) in ("200", "302")
 
 
 def _page(line: str) -> Page:

@@ -80,8 +80,10 @@ post    agents/{slug}/suspend/        operate            object     own       20
 post    agents/{slug}/activate/       operate            object     own       409
 get     members/                      view               home       list      200
 post    members/                      manage_members     home-team  none      201;hidden=422
+post    members/#with-a-reference     manage_members     mine       own        201;hidden=422
 get     members/{pk}/                 view               tenant     own       200
 patch   members/{pk}/                 manage_members     object     own       200
+patch   members/{pk}/#with-a-reference  manage_members   tenant     own       200
 delete  members/{pk}/                 manage_members     object     own       204
 get     teams/                        view               home       list      200
 post    teams/                        manage_members     home       none      201
@@ -151,6 +153,10 @@ post    telemetry/events              telemetry          home       none      20
 # What a body holds where the OpenAPI document and the place's values do not say enough; `$kind` is the id of the place's object, `@key` its
 # value of that name.
 BODIES: dict[str, dict[str, Any]] = {
+    "post members/": {"email": "new@example.test", "role": "viewer", "team": "@team"},
+    "post members/#with-a-reference": {"email": "new@example.test", "role": "viewer", "team": "$team.slug", "user_ref": "u-1"},
+    "patch members/{pk}/": {"role": "operator"},
+    "patch members/{pk}/#with-a-reference": {"user_ref": "u-1"},
     "post eval-runs/": {"version": "$draft", "eval_set": "$eval set", "runner": "replay"},
     "post eval-runs/{pk}/outputs/": {"lease_id": None, "outputs": [{"case": "$case", "repeat": 1, "output": "hello"}]},
     "post tokens/#for-oneself": {"name": "mine"},
@@ -200,6 +206,7 @@ NAMED = {
     "post eval-sets/": "pack",
     "post eval-runs/": "draft",
     "post tokens/": "agent",
+    "post members/#with-a-reference": "team",
     "get resolve": "pack",
     "get access/": "agent",
     "get access/#of-oneself": "pack",

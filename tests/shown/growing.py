@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
@@ -14,8 +15,22 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from apps.core.ids import new_id
 from apps.evals.models import EvalCase, EvalItem, EvalResult, EvalRun, EvalSet
 from apps.evals.services.online import score_batch
-from apps.identity.models import Agent, AgentToken, ApiToken, GroupRole, Membership, OidcProvider, Organisation, Team, Tenant, User
+from apps.identity.groups import GroupMember, TenantGroup
+from apps.identity.models import (
+    Agent,
+    AgentToken,
+    ApiToken,
+    Delegation,
+    GroupRole,
+    Membership,
+    OidcProvider,
+    Organisation,
+    Team,
+    Tenant,
+    User,
+)
 from apps.identity.services import update_team
+from apps.notices.models import Delivery, Notice, Webhook
 from apps.packs.models import Layer, Pack, PackVersion, PointerChange, Subscription
 from apps.promotions.models import Approval, Decision, Promotion
 from tests import factories as make
@@ -41,6 +56,8 @@ def grow(world: World, rows: int) -> None:
     versions = _packs(place.tenant, things, people, world.places["shared"].tenant)
     _evals(things, people, versions)
     _promotions(things, people, versions)
+    _access(place.tenant, things, people)
+    _notices(things, people)
     _telemetry(place.tenant, numbers)
     every = IntervalSchedule.objects.bulk_create([IntervalSchedule(every=1000 + number, period="minutes") for number in numbers])
     PeriodicTask.objects.bulk_create(
@@ -64,7 +81,7 @@ def _people(tenant: Tenant, things: dict[str, Any], numbers: list[int]) -> list[
     made("user", [User(email=f"{each['slug']}@acme.test", password="!") for each in found])
     made("provider", [copy_of(things["provider"], slug=each["slug"], client_id=each["slug"]) for each in found])
     made("agent", [Agent(tenant=tenant, slug=each["slug"], team=each["team"], domain="hr-ops") for each in found])
-    rows = [Membership(tenant=tenant, user=each["user"], role="viewer", team=each["team"], source=each["provider"]) for each in found]
+    rows = [Membership(tenant=tenant, user=each["user"], role="author", team=each["team"], source=each["provider"]) for each in found]
     made("member", rows)
     made(
         "group role",
@@ -79,7 +96,8 @@ def _people(tenant: Tenant, things: dict[str, Any], numbers: list[int]) -> list[
 
 def _packs(tenant: Tenant, things: dict[str, Any], people: list[dict[str, Any]], house: Tenant) -> list[PackVersion]:
     """Packs; and in the world's pack a layer for each agent, with a champion."""
-    Pack.objects.bulk_create([copy_of(things["pack"], slug=each["slug"]) for each in people])
+    for each, pack in zip(people, Pack.objects.bulk_create([copy_of(things["pack"], slug=each["slug"]) for each in people]), strict=True):
+        each["pack"] = pack
     shared = Pack.objects.bulk_create([copy_of(things["pack"], slug=f"shared-{each['slug']}", tenant=house) for each in people])
     Subscription.objects.bulk_create([Subscription(tenant=tenant, pack=pack) for pack in shared])
     layers = Layer.objects.bulk_create(
@@ -108,7 +126,10 @@ def _packs(tenant: Tenant, things: dict[str, Any], people: list[dict[str, Any]],
 
 
 def _evals(things: dict[str, Any], people: list[dict[str, Any]], versions: list[PackVersion]) -> None:
-    EvalSet.objects.bulk_create([copy_of(things["eval set"], slug=each["slug"]) for each in people])
+    for each, made in zip(
+        people, EvalSet.objects.bulk_create([copy_of(things["eval set"], slug=each["slug"]) for each in people]), strict=True
+    ):
+        each["eval set"] = made
     last = EvalCase.objects.filter(eval_set=things["eval set"]).count()
     cases = EvalCase.objects.bulk_create([copy_of(things["case"], number=last + index) for index, _ in enumerate(people, start=1)])
     runs = EvalRun.objects.bulk_create(
@@ -125,6 +146,42 @@ def _evals(things: dict[str, Any], people: list[dict[str, Any]], versions: list[
             if run is not things["harness run"]:
                 copy_of(things["result"], eval_run=run, item=item, case=each_case, agent=agent).save(force_insert=True)
     assert EvalItem.objects.exists() and EvalResult.objects.exists()
+
+
+def _access(tenant: Tenant, things: dict[str, Any], people: list[dict[str, Any]]) -> None:
+    """Groups with a member and a grant of each kind; the world's group with many of all, its objects granted on to many groups."""
+    keys = Group.objects.bulk_create([Group(name=each["slug"]) for each in people])
+    groups = TenantGroup.objects.bulk_create(
+        [TenantGroup(tenant=tenant, name=each["slug"], group=key) for each, key in zip(people, keys, strict=True)]
+    )
+    for each, group, key in zip(people, groups, keys, strict=True):
+        for into in (group, things["group"]):
+            GroupMember.objects.bulk_create([GroupMember(tenant=tenant, group=into, user=each["user"])])
+        for kind in ("team", "agent", "pack", "eval set"):
+            grant = things[f"{kind} grant"]
+            for to, on in ((things["group"].group, each[kind]), (key, things[kind])):
+                copy_of(grant, group=to, content_object=on, granted_by=each["user"]).save(force_insert=True)
+    until = timezone.now() + timedelta(days=9)
+    for each in people:
+        for lender, to in ((each["user"], things["stand-in"]), (things["person"], each["user"])):
+            Delegation.objects.create(tenant=tenant, from_user=lender, to_user=to, role="author", team=each["team"], until=until)
+    User.objects.bulk_create(
+        [User(email=f"{each['slug']}@acme.service.invalid", name=each["slug"], password="!", service_of=tenant) for each in people]
+    )
+
+
+def _notices(things: dict[str, Any], people: list[dict[str, Any]]) -> None:
+    """Notices with many deliveries, to webhooks and people."""
+    hooks = Webhook.objects.bulk_create([copy_of(things["webhook"], name=each["slug"]) for each in people])
+    notices = Notice.objects.bulk_create([copy_of(things["notice"], title=each["slug"]) for each in people])
+    for each, hook, notice in zip(people, hooks, notices, strict=True):
+        rows = [
+            copy_of(things["delivery"], notice=notice, webhook=hook),
+            copy_of(things["delivery"], notice=things["notice"], webhook=hook),
+            copy_of(things["delivery"], notice=notice, webhook=things["webhook"]),
+            copy_of(things["delivery"], notice=notice, webhook=None, user=each["user"], channel="email"),
+        ]
+        Delivery.objects.bulk_create(rows)
 
 
 def _promotions(things: dict[str, Any], people: list[dict[str, Any]], versions: list[PackVersion]) -> None:

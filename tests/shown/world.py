@@ -101,6 +101,8 @@ def build() -> World:
     tenants = {"acme": acme, "globex": globex, "platform": house, "shut": shut}
     for name, person in PEOPLE.items():
         _come_in(world, name, person, tenants[person.tenant])
+    for place in world.places.values():
+        place.objects["audit event"] = AuditEvent.objects.filter(tenant_id=place.tenant.pk).latest("seq")
     type(shut)._default_manager.filter(pk=shut.pk).update(status="suspended")
     return world
 
@@ -159,7 +161,6 @@ def furnish(name: str, tenant: Tenant, team: Team | None, scope: str, library: P
     if name == "shared":
         every = IntervalSchedule.objects.create(every=7, period="minutes")
         things["task"] = PeriodicTask.objects.create(name="tests", task="core.sweep", interval=every, enabled=False)
-    things["audit event"] = AuditEvent.objects.filter(tenant_id=tenant.pk).order_by("seq").first()
     _name(place, things)
     return place
 

@@ -17,7 +17,7 @@ from apps.core.http import context_of
 from apps.identity.admin.tenants import RenameForm
 from apps.identity.domain.roles import MEMBER_ROLES
 from apps.identity.models import Agent, GroupMember, Membership, Team, User
-from apps.identity.permissions import lacking, manages_platform
+from apps.identity.permissions import can, lacking, manages_platform
 from apps.identity.services import (
     activate_person,
     add_member,
@@ -86,6 +86,12 @@ class TeamAdmin(GovernedAdmin):
     )
 
 
+def _without_reference(form: ActForm) -> None:
+    """A harness reference opens that user's content: it is for who manages the members of the whole tenant."""
+    if not can(form.ctx, Action.MANAGE_MEMBERS, tenant_id=form.ctx.tenant_id):
+        del form.fields["user_ref"]
+
+
 class MemberForm(ActForm):
     email = forms.EmailField(label="E-mail", help_text="A person who is new is made; they sign in by OIDC, or once a password is set.")
     name = forms.CharField(max_length=200, required=False, help_text="For a person who is new.")
@@ -110,6 +116,7 @@ class ChangeMemberForm(ActForm):
     user_ref = forms.CharField(max_length=200, required=False, label="Harness reference")
 
     def prepare(self) -> None:
+        _without_reference(self)
         for name in self.fields.keys() - {"once"}:
             self.fields[name].initial = getattr(self.obj, name)
 

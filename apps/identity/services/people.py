@@ -19,7 +19,7 @@ from apps.core.generations import bump
 from apps.core.history import revise
 from apps.identity.domain.roles import MEMBER_ROLES
 from apps.identity.models import ApiToken, GroupMember, Membership, OidcProvider, Team, Tenant, User
-from apps.identity.permissions import lacking, require
+from apps.identity.permissions import can, lacking, require
 from apps.identity.selectors import id_by_email, team_by_slug
 from apps.identity.services.delegations import end_uncovered
 from apps.identity.services.rows import assign, save, validate
@@ -97,13 +97,16 @@ def add_member(
     """Gives a person (made when the address is new) a role in the context's tenant, or for the objects of one team (its slug).
     `source` is the provider whose group map gives it.
 
-    Nobody can grant a role whose actions they lack themselves. Raises Problem `permission_denied`, `invalid`, `wrong_state` (has it).
+    Nobody can grant a role whose actions they lack themselves; a harness reference (`user_ref`) is given by who manages the members of the
+    whole tenant. Raises Problem `permission_denied`, `invalid`, `wrong_state` (has it).
     """
     with ctx.transaction():
         found = team_by_slug(ctx, team)
         team_id = found.pk if found else None
         require(ctx, Action.MANAGE_MEMBERS, tenant_id=ctx.tenant_id, team_id=team_id)
         _require_grantable(ctx, role, team_id)
+        if user_ref:
+            _require_whole_tenant(ctx)
         _check_until(until)
         _lock(ctx)
         # Somebody whom this tenant does not know yet is seen here from the membership on.
@@ -121,7 +124,8 @@ def add_member(
 
 
 def change_member(*, ctx: ActionContext, membership_id: UUID | str, **changes: Any) -> Membership:
-    """Changes role, end or harness reference. Both the old role and the new one must be within what `ctx` may do itself.
+    """Changes role, end or harness reference. Both the old role and the new one must be within what `ctx` may do itself; the reference is
+    changed by who manages the members of the whole tenant.
 
     Raises Problem `not_found`, `permission_denied`, `invalid`, `unknown_key`, `wrong_state` (the last tenant admin).
     """
@@ -130,6 +134,8 @@ def change_member(*, ctx: ActionContext, membership_id: UUID | str, **changes: A
         _require_grantable(ctx, membership.role, membership.team_id)
         if "role" in changes:
             _require_grantable(ctx, changes["role"], membership.team_id)
+        if changes.get("user_ref", membership.user_ref) != membership.user_ref:
+            _require_whole_tenant(ctx)
         if changes.get("until") != membership.until:
             _check_until(changes.get("until"))
         if changes.get("role", membership.role) != membership.role or (membership.until is None and changes.get("until") is not None):
@@ -194,6 +200,15 @@ def _require_grantable(ctx: ActionContext, role: str, team_id: UUID | None) -> N
     if missing:
         names = ", ".join(action.value.replace("_", " ") for action in missing)
         raise problem("permission_denied", f"You cannot govern the role '{role}': you may not do these yourself: {names}.", pointer="/role")
+
+
+def _require_whole_tenant(ctx: ActionContext) -> None:
+    if not can(ctx, Action.MANAGE_MEMBERS, tenant_id=ctx.tenant_id):
+        raise problem(
+            "permission_denied",
+            "A harness reference opens that user's content: it is set by who manages the members of the whole tenant.",
+            pointer="/user_ref",
+        )
 
 
 def _check_until(until: datetime | None) -> None:
