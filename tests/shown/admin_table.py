@@ -26,7 +26,7 @@ identity.Organisation              view    governed  organisation
 identity.Tenant                    view    governed  tenant
 identity.Team                      view+   own       team
 identity.Membership                view    own       member
-identity.User                      view    own       person
+identity.User                      view    governed  person
 identity.Agent                     view+   own       agent
 identity.OidcProvider              view    own       provider
 identity.GroupRole                 view    own       group role
@@ -80,9 +80,9 @@ identity.Membership    *add               manage_members     home      none     
 identity.Membership    change             manage_members     object    own       member           302
 identity.Membership    remove             manage_members     object    own       member           302
 identity.Membership    *add-service       manage_members     home      none      -                302
-identity.User          switch-off         govern             tenant    own       person           302
-identity.User          switch-on          govern             tenant    own       person           409
-identity.User          hand-over          self               tenant    own       person           302
+identity.User          switch-off         govern             tenant    governed  person           302
+identity.User          switch-on          govern             tenant    governed  person           409
+identity.User          hand-over          self               tenant    governed  person           302
 identity.Delegation    *hand-over         lend               home      none      -                302
 identity.Delegation    end                manage_members     object    own       delegation       302
 identity.TenantGroup   *create            manage_members     home      none      -                302
@@ -196,11 +196,11 @@ class ActRow:
 
     def may(self, who: str, place: str) -> bool:
         tenant, in_team = PLACES[place]
-        if self.right == "govern" or (self.seen == "governed" and governs(who)):
-            return governs(who)
         if self.right in ("self", "lend"):
             # The places' people are none of those who come.
             return self.right == "lend" and any(lends(who, role, team=True) for role in LENDABLE)
+        if self.right == "govern" or (self.seen == "governed" and governs(who)):
+            return governs(who)
         if self.where in ("home", "mine"):
             return holds(who, self.right, PEOPLE[who].tenant)
         return holds(who, self.right, tenant, team=in_team and self.where != "tenant") or granted(who, self.right, place, self.kind)
