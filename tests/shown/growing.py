@@ -191,6 +191,14 @@ def _promotions(things: dict[str, Any], people: list[dict[str, Any]], versions: 
         for version, each in zip(versions, people, strict=True)
     ]
     promotions = Promotion.objects.bulk_create(rows)
+    # Those that wait: for the inbox.
+    waiting = zip(versions, people, strict=True)
+    Promotion.objects.bulk_create(
+        [
+            copy_of(promotion, layer=version.layer, challenger=version, champion=None, requested_by=each["user"])
+            for version, each in waiting
+        ]
+    )
     for each, made, version in zip(people, promotions, versions, strict=True):
         copy_of(things["approval"], promotion=made, user=each["user"]).save(force_insert=True)
         # And one more for the world's own, so that its page has many.
