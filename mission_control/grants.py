@@ -87,7 +87,8 @@ GRANTS: dict[str, str] = {
     "identity_user": columns("name", "password", "last_login", "is_active", "issuer", "subject"),
     "identity_membership": columns("role", "until", "user_ref") + ", DELETE",
     "identity_oidcprovider": columns("name", "secret_env", "scopes", "groups_claim", "verified_claim", "enabled"),
-    "identity_grouprole": "SELECT, INSERT, DELETE",
+    # The update is for FOR UPDATE alone.
+    "identity_grouprole": columns("created_at") + ", DELETE",
     "identity_agent": columns("name", "team_id", "domain", "autonomy", "harness_kind", "model_policy", "default_pack", "status"),
     "identity_agenttoken": columns("last_used_at", "revoked_at", "expires_at", "name"),
     "identity_apitoken": columns("last_used_at", "revoked_at", "expires_at", "name"),
