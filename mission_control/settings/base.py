@@ -113,6 +113,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 # Sign-in by e-mail and password. In production it is the way in when the provider is away, and off until then.
 LOCAL_LOGIN = env("LOCAL_LOGIN", "1") == "1"
 # Wrong passwords for one account from one address, and seconds until the count begins anew.
