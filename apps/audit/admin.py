@@ -88,7 +88,8 @@ class ExportForm(ActForm):
 
 
 def _export(call: Call) -> Done:
-    return Done(page=answer(call.ctx, export(ctx=call.ctx, **call.data), call.data["format"]))
+    since, until, file_format = (call.data[name] for name in ("since", "until", "format"))
+    return Done(page=answer(call.ctx, export(ctx=call.ctx, since=since, until=until, file_format=file_format), file_format))
 
 
 def _verify(call: Call) -> Done:

@@ -45,7 +45,7 @@ class Export:
     proof: Mapping[str, Any]
 
 
-def export(*, ctx: ActionContext, since: datetime | None, until: datetime | None, format: Format) -> Export:  # noqa: A002 -- the API's word
+def export(*, ctx: ActionContext, since: datetime | None, until: datetime | None, file_format: Format) -> Export:
     """The tenant's events from the first at or after `since` to the last before `until`, none left out between. The export itself is
     recorded. Raises Problem `permission_denied`, or `invalid` for a range that ends before it begins."""
     demand(ctx, Action.AUDIT)
@@ -63,7 +63,10 @@ def export(*, ctx: ActionContext, since: datetime | None, until: datetime | None
         proof = _proof(ctx, first, last)
         here = Head(tenant_id=ctx.tenant_id)
         record(
-            ctx, "audit.exported", here, data={"first": proof["first"], "last": proof["last"], "count": proof["count"], "format": format}
+            ctx,
+            "audit.exported",
+            here,
+            data={"first": proof["first"], "last": proof["last"], "count": proof["count"], "format": file_format},
         )
     return Export(ctx.tenant_id, first, last, proof)
 
@@ -85,11 +88,11 @@ def _proof(ctx: ActionContext, first: int, last: int) -> dict[str, Any]:
     )
 
 
-def answer(ctx: ActionContext, exported: Export, format: Format) -> StreamingHttpResponse:  # noqa: A002
+def answer(ctx: ActionContext, exported: Export, file_format: Format) -> StreamingHttpResponse:
     """The file, sent while it is read; the proof stands in a header as well, since CSV has no place for it."""
-    lines = _jsonl(ctx, exported) if format == "jsonl" else _csv(ctx, exported)
-    response = StreamingHttpResponse(lines, content_type=MEDIA_TYPES[format])
-    response["Content-Disposition"] = f'attachment; filename="audit-{max(exported.first, 0)}-{max(exported.last, 0)}.{format}"'
+    lines = _jsonl(ctx, exported) if file_format == "jsonl" else _csv(ctx, exported)
+    response = StreamingHttpResponse(lines, content_type=MEDIA_TYPES[file_format])
+    response["Content-Disposition"] = f'attachment; filename="audit-{max(exported.first, 0)}-{max(exported.last, 0)}.{file_format}"'
     response["X-Audit-Proof"] = msgspec.json.encode(exported.proof).decode()
     return response
 

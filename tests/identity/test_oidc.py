@@ -191,6 +191,22 @@ def test_new_keys_are_fetched_once_for_an_unknown_name_and_remembered_otherwise(
     assert forger.back(Client()).status_code == 403 and forger.asked.count("/jwks") == 3
 
 
+@pytest.mark.django_db
+def test_a_mapping_is_removed_in_the_admin_and_gives_the_role_no_more(forger: oidc.Forger, acme: Tenant) -> None:
+    client = Client()
+    forger.claims = {"groups": ["staff", "bosses"]}
+    forger.back(client)
+    assert roles() == {"author", "manager"}
+    row = GroupRole.objects.get(tenant=acme, group="bosses")
+    admin = Client()
+    admin.force_login(make.user(acme, "tenant_admin"), backend="apps.identity.backends.RoleBackend")
+    done = admin.post(f"/admin/identity/grouprole/{row.pk}/act/remove/", {"reason": "left", "once": "1"})
+    assert done.status_code == 302 and not GroupRole.objects.filter(pk=row.pk).exists(), done.content
+    assert "identity.group_unmapped" in actions(acme)
+    forger.back(client)
+    assert roles() == {"author"}
+
+
 @pytest.mark.parametrize("groups", [None, [], {}, 7, ["others"]])
 def test_an_absent_claim_keeps_nothing_and_a_role_given_by_hand_stays(forger: oidc.Forger, acme: Tenant, groups: Any) -> None:
     client = Client()

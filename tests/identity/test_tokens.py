@@ -64,6 +64,8 @@ def test_expired_revoked_and_ended_tokens_are_refused(remembering: Watcher) -> N
     tenant = make.tenant()
     agent, person = make.agent(tenant), make.user(tenant, "viewer")
     now = timezone.now()
+    live = [make.agent_token(agent, expires_at=now + timedelta(minutes=5)), make.api_token(person, tenant)]
+    assert [authenticate(f"Bearer {token}").actor.id for token in live] == [agent.pk, person.pk]
     for dead in (
         make.agent_token(agent, expires_at=now - timedelta(seconds=1)),
         make.agent_token(agent, revoked_at=now),
@@ -143,9 +145,11 @@ def test_who_may_issue_and_revoke() -> None:
     refused("permission_denied", services.issue_agent_token, ctx=manager, agent="in-none")
     refused("permission_denied", services.issue_agent_token, ctx=team_admin, agent="in-none")
     issued = services.issue_agent_token(ctx=team_admin, agent="in-team")
+    assert list(AgentToken.objects.all()) == [issued.token], "what was refused left nothing"
     refused("wrong_state", services.issue_agent_token, ctx=make.context(tenant.pk, "tenant_admin"), agent="old")
     refused("permission_denied", services.revoke_token, ctx=manager, token_id=issued.token.pk)
     refused("not_found", services.revoke_token, ctx=make.context(make.tenant().pk, "tenant_admin"), token_id=issued.token.pk)
+    assert authenticate(f"Bearer {issued.secret}").agent == "in-team"
     services.revoke_token(ctx=team_admin, token_id=issued.token.pk)
     refused("not_authenticated", authenticate, header=f"Bearer {issued.secret}")
     refused("wrong_state", services.revoke_token, ctx=team_admin, token_id=issued.token.pk)
@@ -243,6 +247,13 @@ def test_signing_in_and_out_is_recorded(client: Client) -> None:
         ("identity.signed_in", person.pk),
         ("identity.signed_out", person.pk),
     ]
+
+
+@pytest.mark.django_db
+def test_who_signs_in_on_the_page_itself_comes_home(client: Client) -> None:
+    person = make.user(make.tenant(), "viewer", password=PASSWORD)
+    answer = client.post("/admin/login/", {"username": person.email, "password": PASSWORD}, follow=True)
+    assert (answer.redirect_chain, answer.status_code) == ([("/admin/", 302)], 200)
 
 
 @pytest.mark.django_db(transaction=True)

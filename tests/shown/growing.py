@@ -194,10 +194,7 @@ def _promotions(things: dict[str, Any], people: list[dict[str, Any]], versions: 
     # Those that wait: for the inbox.
     waiting = zip(versions, people, strict=True)
     Promotion.objects.bulk_create(
-        [
-            copy_of(promotion, layer=version.layer, challenger=version, champion=None, requested_by=each["user"])
-            for version, each in waiting
-        ]
+        [copy_of(promotion, layer=version.layer, challenger=version, champion=None, requested_by=each["user"]) for version, each in waiting]
     )
     for each, made, version in zip(people, promotions, versions, strict=True):
         copy_of(things["approval"], promotion=made, user=each["user"]).save(force_insert=True)

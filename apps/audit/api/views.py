@@ -93,4 +93,5 @@ class AuditViewSet(mixins.ListModelMixin, ContextViewSet):
         asked = ExportQuerySerializer(data=request.query_params)
         asked.is_valid(raise_exception=True)
         query = asked.validated_data
-        return answer(self.ctx, export(ctx=self.ctx, **query), query["format"])
+        exported = export(ctx=self.ctx, since=query["since"], until=query["until"], file_format=query["format"])
+        return answer(self.ctx, exported, query["format"])

@@ -48,6 +48,12 @@ class ActForm(forms.Form):
     def prepare(self) -> None:
         """Sets choices and first values that depend on the person or the object."""
 
+    def offer(self, name: str, choices: Iterable[tuple[str, str]]) -> None:
+        """Sets what can be chosen in this field."""
+        select = self.fields[name]
+        assert isinstance(select, forms.ChoiceField)
+        select.choices = list(choices)
+
     def refuse(self, error: Problem) -> None:
         """Puts each finding of a refusal at its field, the rest on top."""
         if not error.errors or len(error.errors) > 1:

@@ -32,7 +32,7 @@ class RunForm(ActForm):
 
     def prepare(self) -> None:
         rows = EvalSet.objects.restrict(self.ctx).filter(pack=self.obj.layer.pack)
-        self.fields["eval_set"].choices = [(str(row.pk), f"{row.title} ({row.slug})") for row in rows]  # type: ignore[attr-defined]
+        self.offer("eval_set", [(str(row.pk), f"{row.title} ({row.slug})") for row in rows])
 
 
 def _start(call: Call) -> Done:

@@ -34,7 +34,7 @@ class SetForm(ActForm):
             del self.fields["pack"]
             return
         rows = Pack.objects.restrict(self.ctx).filter(kind=PackKind.DOMAIN)
-        self.fields["pack"].choices = [(row.slug, f"{row.title} ({row.slug})") for row in rows]  # type: ignore[attr-defined]
+        self.offer("pack", [(row.slug, f"{row.title} ({row.slug})") for row in rows])
 
 
 class CasesForm(ActForm):

@@ -70,14 +70,14 @@ class GrantForm(ActForm):
         required=False, widget=UNTIL, help_text="UTC; empty: for good. Not longer than you hold the right yourself."
     )
 
-    def offer(self, kind: str, obj: Any) -> None:
+    def offer_acts(self, kind: str, obj: Any) -> None:
         # Nobody hands on what they may not do themselves.
         held = [
             (value, name)
             for value, name in _choices(kind)
             if obj is None or can(self.ctx, Action(value), tenant_id=self.ctx.tenant_id, team_id=_team(obj), on=obj)
         ]
-        self.fields["actions"].choices = held  # type: ignore[attr-defined]
+        self.offer("actions", held)
 
 
 class GrantHereForm(GrantForm):
@@ -87,9 +87,9 @@ class GrantHereForm(GrantForm):
     field_order = ("group",)
 
     def prepare(self) -> None:
-        self.offer(self.obj._meta.model_name, self.obj)
+        self.offer_acts(self.obj._meta.model_name, self.obj)
         rows = TenantGroup.objects.restrict(self.ctx).order_by("name")[:MAX_OFFERED]
-        self.fields["group"].choices = [(str(row.pk), row.name) for row in rows]  # type: ignore[attr-defined]
+        self.offer("group", [(str(row.pk), row.name) for row in rows])
 
 
 class GrantToForm(GrantForm):
@@ -104,7 +104,7 @@ class GrantToForm(GrantForm):
 
     def prepare(self) -> None:
         every = dict(choice for kind in GRANTABLE for choice in _choices(kind))
-        self.fields["actions"].choices = [(act.value, every[act.value]) for act in Action if act.value in every]  # type: ignore[attr-defined]
+        self.offer("actions", [(act.value, every[act.value]) for act in Action if act.value in every])
 
 
 def _team(obj: Any) -> Any:

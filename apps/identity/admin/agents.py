@@ -23,7 +23,7 @@ class ChangeAgentForm(ActForm):
     default_pack = forms.SlugField(max_length=63, required=False, help_text="The slug of the pack that it resolves by default.")
 
     def prepare(self) -> None:
-        self.fields["team"].choices = team_choices(self.ctx, "no team")  # type: ignore[attr-defined]
+        self.offer("team", team_choices(self.ctx, "no team"))
         if self.obj is not None:
             for name in ("name", "domain", "autonomy", "harness_kind", "default_pack"):
                 self.fields[name].initial = getattr(self.obj, name)

@@ -55,7 +55,7 @@ class HandOverForm(ActForm):
             "team": team_choices(self.ctx, "all of it"),
         }
         for name, offered in choices.items():
-            self.fields[name].choices = offered  # type: ignore[attr-defined]
+            self.offer(name, offered)
 
 
 def _hand_over(call: Call) -> Done:

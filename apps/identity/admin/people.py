@@ -92,6 +92,11 @@ def _without_reference(form: ActForm) -> None:
         del form.fields["user_ref"]
 
 
+def role_choices(ctx: ActionContext) -> list[tuple[str, str]]:
+    """Nobody hands on what they may not do themselves."""
+    return [(role, name) for role, name in ROLES if not lacking(ctx, role, tenant_id=ctx.tenant_id)]
+
+
 class MemberForm(ActForm):
     email = forms.EmailField(label="E-mail", help_text="A person who is new is made; they sign in by OIDC, or once a password is set.")
     name = forms.CharField(max_length=200, required=False, help_text="For a person who is new.")
@@ -103,11 +108,9 @@ class MemberForm(ActForm):
     )
 
     def prepare(self) -> None:
-        self.fields["team"].choices = team_choices(self.ctx)  # type: ignore[attr-defined]
-        # Nobody hands on what they may not do themselves.
-        self.fields["role"].choices = [  # type: ignore[attr-defined]
-            (role, name) for role, name in ROLES if not lacking(self.ctx, role, tenant_id=self.ctx.tenant_id)
-        ]
+        _without_reference(self)
+        self.offer("team", team_choices(self.ctx))
+        self.offer("role", role_choices(self.ctx))
 
 
 class ChangeMemberForm(ActForm):
@@ -134,10 +137,8 @@ class ServiceAccountForm(ActForm):
     team = forms.ChoiceField(required=False, help_text="A role for one team holds for that team's objects.")
 
     def prepare(self) -> None:
-        self.fields["team"].choices = team_choices(self.ctx)  # type: ignore[attr-defined]
-        self.fields["role"].choices = [  # type: ignore[attr-defined]
-            (role, name) for role, name in ROLES if not lacking(self.ctx, role, tenant_id=self.ctx.tenant_id)
-        ]
+        self.offer("team", team_choices(self.ctx))
+        self.offer("role", role_choices(self.ctx))
 
 
 def _create_service_account(call: Call) -> Done:

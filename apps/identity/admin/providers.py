@@ -9,9 +9,8 @@ from django.contrib import admin
 
 from apps.core.access import Action
 from apps.core.admin import Act, ActForm, Call, Done, Facts, GovernedAdmin, NeededReasonForm, ReasonForm, Relatives, cells, columns, filters
-from apps.identity.admin.people import ROLES, team_choices
+from apps.identity.admin.people import ROLES, role_choices, team_choices
 from apps.identity.models import GroupRole, OidcProvider
-from apps.identity.permissions import lacking
 from apps.identity.services.oidc import map_group, switch_provider, unmap_group
 
 
@@ -95,11 +94,9 @@ class GroupRoleForm(ActForm):
 
     def prepare(self) -> None:
         rows = OidcProvider.objects.restrict(self.ctx).filter(tenant_id=self.ctx.tenant_id)
-        self.fields["provider_id"].choices = [(str(row.pk), row.name) for row in rows]  # type: ignore[attr-defined]
-        self.fields["team"].choices = team_choices(self.ctx)  # type: ignore[attr-defined]
-        self.fields["role"].choices = [  # type: ignore[attr-defined]
-            (role, name) for role, name in ROLES if not lacking(self.ctx, role, tenant_id=self.ctx.tenant_id)
-        ]
+        self.offer("provider_id", [(str(row.pk), row.name) for row in rows])
+        self.offer("team", team_choices(self.ctx))
+        self.offer("role", role_choices(self.ctx))
 
 
 def _map(call: Call) -> Done:

@@ -98,7 +98,7 @@ class TenantForm(ActForm):
 
     def prepare(self) -> None:
         rows = Organisation.objects.restrict(self.ctx)
-        self.fields["organisation"].choices = [(row.slug, row.name) for row in rows]  # type: ignore[attr-defined]
+        self.offer("organisation", [(row.slug, row.name) for row in rows])
 
 
 class ChangeTenantForm(RenameForm):

@@ -74,7 +74,7 @@ class TokenForm(ActForm):
     offered = tuple(sorted(action.value for action in ROLE_ACTIONS["agent"]))
 
     def prepare(self) -> None:
-        self.fields["scopes"].choices = [(scope, scope.replace("_", " ")) for scope in self.offered]  # type: ignore[attr-defined]
+        self.offer("scopes", [(scope, scope.replace("_", " ")) for scope in self.offered])
 
 
 class AgentTokenForm(TokenForm):
@@ -84,7 +84,7 @@ class AgentTokenForm(TokenForm):
     def prepare(self) -> None:
         super().prepare()
         rows = Agent.objects.restrict(self.ctx).filter(tenant_id=self.ctx.tenant_id).exclude(status=AgentStatus.RETIRED)
-        self.fields["agent"].choices = [(row.slug, row.slug) for row in rows]  # type: ignore[attr-defined]
+        self.offer("agent", [(row.slug, row.slug) for row in rows])
 
 
 class ApiTokenForm(TokenForm):

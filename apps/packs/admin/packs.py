@@ -60,7 +60,7 @@ class SubscribeForm(ActForm):
         rows = PackVersion.objects.restrict(self.ctx).filter(live, layer__pack=pack, tenant_id=platform_id(), quarantined_at__isnull=True)
         rows = rows.select_related("layer").defer("content", "canonical").order_by("layer__scope", "-number")[:200]
         choices = [(str(row.pk), f"pin version {row.number} at {row.layer.scope} ({row.status})") for row in rows]
-        self.fields["pinned"].choices = [("", "follow the shared champion"), *choices]  # type: ignore[attr-defined]
+        self.offer("pinned", [("", "follow the shared champion"), *choices])
         if isinstance(self.obj, Subscription):
             self.fields["pinned"].initial = str(self.obj.pinned_id or "")
 

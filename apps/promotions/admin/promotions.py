@@ -68,7 +68,7 @@ class ApproveForm(ActForm):
             (self.ctx.actor.label, "my own"),
             *((each.email, f"on behalf of {each}") for each in lenders),
         ]
-        self.fields["on_behalf_of"].choices = named  # type: ignore[attr-defined]
+        self.offer("on_behalf_of", named)
 
 
 class RejectForm(ActForm):

@@ -44,9 +44,10 @@ class RequestForm(ActForm):
     def prepare(self) -> None:
         layer: Layer = self.obj if isinstance(self.obj, Layer) else self.obj.layer
         if layer.pack.kind == PackKind.POLICY:
-            self.fields["aim"].choices, self.fields["aim"].initial = [AIMS[2]], Aim.POLICY  # type: ignore[attr-defined]
+            self.offer("aim", [AIMS[2]])
+            self.fields["aim"].initial = Aim.POLICY
         if not can(self.ctx, Action.SUSPEND, tenant_id=layer.tenant_id, team_id=layer.team_id, on=layer):
-            self.fields["invalid"].choices = INVALIDS[:1]  # type: ignore[attr-defined]
+            self.offer("invalid", INVALIDS[:1])
 
 
 class RollbackForm(ActForm):
@@ -58,7 +59,7 @@ class RollbackForm(ActForm):
     def prepare(self) -> None:
         former = _former(self.obj)
         choices = [(str(pk), f"version {number}{', quarantined' if held else ''}") for pk, number, held in former]
-        self.fields["to_version"].choices = [("", "the last former champion that holds today's rules"), *choices]  # type: ignore[attr-defined]
+        self.offer("to_version", [("", "the last former champion that holds today's rules"), *choices])
 
 
 def _former(layer: Layer) -> list[tuple[Any, int, bool]]:
