@@ -21,6 +21,8 @@ from tests.shown.people import PEOPLE, PLACES
 from tests.shown.world import HOOK, MARK, Place, World, fingerprint, soon, undone
 
 ADMINS = {model._meta.label: site for model, site in admin.site._registry.items()}
+# What nobody may do is tried by those who may most, and by one who may little.
+FORBIDDEN = ("admin", "platform-admin", "viewer")
 CASES = json.dumps([{"input": "question"}])
 
 
@@ -196,7 +198,8 @@ def _list_of(client: Client, who: str, page: Page, found: Findings) -> str:
     changelist, add = path_of(page.model, "changelist"), path_of(page.model, "add")
     listed = visit(client, changelist)
     found.expect(listed.status_code == (200 if page.opens(who) else 403), f"{who}: list of {page.model}", listed)
-    for path, data, expected in ((changelist, {"action": "delete_selected"}, 405), (add, None, 403), (add, {"name": "new"}, 403)):
+    posts: list[tuple[str, Any, int]] = [(changelist, {"action": "delete_selected"}, 405), (add, None, 403), (add, {"name": "new"}, 403)]
+    for path, data, expected in posts if who in FORBIDDEN else ():
         response = visit(client, path, data)
         found.expect(response.status_code == expected, f"{who}: {path} should be {expected}", response)
     return str(listed.content.decode())
@@ -226,6 +229,8 @@ def _page_of(client: Client, who: str, page: Page, place: Place, shows: bool, fo
         kept = "200" if history_model(type(obj)) is not None else "302"
         found.expect(outcome(history) == (kept if shows else expected), f"{what}: history", history)
         found.expect(shows or MARK[place.name] not in history.content.decode(), f"{what}: history shows what is hidden", history)
+        if who not in FORBIDDEN:
+            return
         for data in (None, {"post": "yes"}):
             removed = visit(client, path_of(page.model, "delete", obj.pk), data)
             found.expect(removed.status_code == 403, f"{what}: delete", removed)
