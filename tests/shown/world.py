@@ -78,10 +78,15 @@ class World:
 @contextmanager
 def undone(*, unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """What happens within is taken back, and the process forgets it where it has heard of it."""
-    seen = watcher.seen
+    seen, hashes = watcher.seen, dict(_hashes)
     with transaction.atomic():
         yield
-        transaction.set_rollback(not unless())
+        taken_back = not unless()
+        transaction.set_rollback(taken_back)
+    if taken_back:
+        # Taking back is no write.
+        _hashes.clear()
+        _hashes.update(hashes)
     if watcher.seen != seen:
         watcher.seen = -1
         watcher.forget()
@@ -384,7 +389,7 @@ _hashes: dict[str, tuple[tuple[int, int], Any]] = {}
 
 def fingerprint() -> str:
     """A hash over every row of every table that the application may read. A table that the transaction has not written to since the last
-    time is not read again: PostgreSQL counts a write even where it is taken back."""
+    time is not read again."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT c.relname, pg_current_xact_id()::text::bigint, (SELECT sum(pg_stat_get_xact_tuples_inserted(each)"
