@@ -49,6 +49,12 @@ def _text(key: str) -> Any:
     return show
 
 
+def _reason(event: Event) -> object:
+    """Its beginning: a list is read by lines."""
+    said = " ".join(str(_text("reason")(event) or "").split())
+    return said[:59] + "…" if len(said) > 60 else said or None
+
+
 ACTOR, REASON = Column("Actor", _text("actor")), Column("Reason", _text("reason"))
 OBJECT = Column("Object", _object)
 MOMENT = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"})
@@ -119,7 +125,7 @@ class EventAdmin(GovernedAdmin):
         ACTOR,
         OBJECT,
         columns.text("channel"),
-        REASON,
+        Column("Reason", _reason),
     )
     list_select_related = ("text",)
     list_filter = (

@@ -124,6 +124,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("People", "person", "identity_user"),
                 _link("Delegations", "swap_horiz", "identity_delegation"),
                 _link("Groups", "group", "identity_tenantgroup"),
+                {"title": "Effective access", "icon": "policy", "link": reverse_lazy("effective_access")},
                 _link("Sign-in providers", "passkey", "identity_oidcprovider"),
                 _link("Group roles", "group_work", "identity_grouprole"),
                 _link("Agent tokens", "key", "identity_agenttoken"),

@@ -204,6 +204,7 @@ class OidcProvider(TenantOwned):
 
     class Meta:
         ordering = ["name"]
+        verbose_name = "OpenID provider"
         constraints = [models.UniqueConstraint(fields=["tenant", "issuer", "client_id"], name="identity_oidcprovider_once")]
 
     def __str__(self) -> str:
@@ -381,6 +382,9 @@ class ApiToken(Token):
     history = History(without=["hash", "last_used_at"])
 
     OWN_PATH = "user_id"
+
+    class Meta(Token.Meta):
+        verbose_name = "API token"
 
 
 class TeamGroupPermission(ObjectGrant):
