@@ -5,6 +5,7 @@ from django.urls import include, path
 urlpatterns = [
     path("", include("apps.packs.api.urls")),
     path("", include("apps.telemetry.api.urls")),
+    path("", include("apps.fleet.api.urls")),
     path("", include("apps.evals.api.urls")),
     path("", include("apps.promotions.api.urls")),
     path("", include("apps.identity.api.urls")),

@@ -9,7 +9,7 @@ from celery import shared_task
 
 from apps.core.context import system_context
 from apps.evals.services.online import score_batch
-from apps.telemetry.selectors import tenants_with_unscored_runs
+from apps.telemetry.selectors.scoring import tenants_with_unscored_runs
 
 log = structlog.get_logger(__name__)
 # The scheduler starts the task again at once; a long queue must not keep other tasks of this worker waiting.

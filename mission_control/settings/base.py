@@ -73,6 +73,7 @@ INSTALLED_APPS = [
     "apps.notices",
     "apps.packs",
     "apps.telemetry",
+    "apps.fleet",
     "apps.evals",
     "apps.promotions",
     "apps.demo",

@@ -13,7 +13,7 @@ from apps.evals import tasks
 from apps.evals.services import online
 from apps.evals.services.online import score_batch
 from apps.telemetry.models import RunScore, UnscoredBatch
-from apps.telemetry.selectors import unscored_since
+from apps.telemetry.selectors.scoring import unscored_since
 from tests import factories as make
 from tests.telemetry.sending import Harness, harness, run
 

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.core.context import system_context
 from apps.telemetry.models import Run
-from apps.telemetry.selectors import unscored_final_runs
+from apps.telemetry.selectors.scoring import unscored_final_runs
 from apps.telemetry.services import Score, store_scores
 from tests import factories
 from tests.telemetry.sending import Harness, event, harness, run

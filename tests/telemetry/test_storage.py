@@ -17,7 +17,7 @@ from apps.telemetry.domain.merge import complete
 from apps.telemetry.domain.rows import RUN_COLUMNS
 from apps.telemetry.models import Run, RunScore, UnscoredBatch
 from apps.telemetry.partitions import PARENTS, days_ready, make_partitions
-from apps.telemetry.selectors import baseline_latencies, tenants_with_unscored_runs, unscored_final_runs
+from apps.telemetry.selectors.scoring import baseline_latencies, tenants_with_unscored_runs, unscored_final_runs
 from apps.telemetry.services import Score, store_scores
 from tests.telemetry.sending import Harness, event, harness, run
 

@@ -8,7 +8,7 @@ from apps.core.context import ActionContext
 from apps.evals.domain.online import MIN_BASELINE_RUNS, Baseline, baseline_of, online_score
 from apps.identity.selectors import platform_id
 from apps.packs.models import Pack
-from apps.telemetry.selectors import UnscoredRun, baseline_latencies, unscored_final_runs
+from apps.telemetry.selectors.scoring import UnscoredRun, baseline_latencies, unscored_final_runs
 from apps.telemetry.services.scores import Score, store_scores
 
 BATCH = 2000

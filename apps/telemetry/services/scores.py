@@ -11,7 +11,7 @@ import msgspec
 from django.db import connection
 
 from apps.core.context import ActionContext
-from apps.telemetry.selectors import UnscoredRuns
+from apps.telemetry.selectors.scoring import UnscoredRuns
 from apps.telemetry.services.storage import cursor
 
 _STORE = """

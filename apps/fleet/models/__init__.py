@@ -1,0 +1,1 @@
+"""What PostgreSQL holds of the fleet."""

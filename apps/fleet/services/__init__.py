@@ -1,0 +1,1 @@
+"""What a harness, a person or a task does with the fleet."""

@@ -1,0 +1,7 @@
+"""What PostgreSQL holds of telemetry."""
+
+from apps.telemetry.models.producers import Producer
+from apps.telemetry.models.reported import Event, Reported, Run, Tier
+from apps.telemetry.models.scores import RunScore, UnscoredBatch
+
+__all__ = ["Event", "Producer", "Reported", "Run", "RunScore", "Tier", "UnscoredBatch"]

@@ -1,0 +1,1 @@
+"""Reads of telemetry, for its own pages and for other rooms."""
