@@ -25,7 +25,7 @@ from django.conf import settings  # noqa: E402
 from hypothesis import settings as hypothesis_settings  # noqa: E402
 from psycopg import sql  # noqa: E402
 
-from mission_control.embedded import ephemeral  # noqa: E402
+from mission_control.embedded import ephemeral, kept  # noqa: E402
 from mission_control.embedded.urls import with_path  # noqa: E402
 from tests import isolation  # noqa: E402
 
@@ -34,7 +34,8 @@ if settings.configured and _before["DJANGO_SETTINGS_MODULE"] != _SETTINGS:
 
 RUN = ephemeral.current(os.environ)
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
-TEMPLATE = f"mc_test_{RUN.id}_template"
+# Our own cluster is the run's alone, and may be kept for the next one.
+TEMPLATE = kept.TEMPLATE if RUN.embedded else f"mc_test_{RUN.id}_template"
 DATABASE = f"mc_test_{RUN.id}_{WORKER}"
 # Of the server's numbered databases; 0 stays for what is not a test.
 REDIS_NUMBER = 1 + int(WORKER.removeprefix("gw")) % 15 if WORKER != "main" else 1

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import EmbeddedError, urls
+from . import EmbeddedError, kept, urls
 from .account import service_account
 from .binaries import reachable_by
 from .postgres import APPLICATION, OWNER, Passwords, Postgres
@@ -117,7 +117,7 @@ def current(environ: Mapping[str, str]) -> Run:
         return Run(**json.loads(text))
     own = urls.given(environ)
     name = secrets.token_hex(5)
-    passwords = Passwords()
+    passwords = kept.passwords() or Passwords()
     run = Run(
         id=name,
         parent=os.getpid(),
@@ -160,6 +160,7 @@ def hold(run: Run) -> None:
         if postgres.account:
             postgres.account.owns(postgres.sockets)
         valkey.launch()
+        kept.restore(postgres)
         postgres.create()
         postgres.launch()
         postgres.wait()
@@ -167,6 +168,7 @@ def hold(run: Run) -> None:
         valkey.wait()
         (run.folder / "ready").touch()
         select.select([parent, reader], [], [])
+        kept.keep(postgres)
     finally:
         postgres.stop()
         valkey.stop()

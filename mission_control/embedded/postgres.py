@@ -71,6 +71,11 @@ class Postgres:
         return f"postgresql://{role}:{password}@{quote(str(self.sockets), safe='')}:{self._port}/{database}"
 
     @property
+    def admin_url(self) -> str:
+        """The cluster's own administrator's, of the database that every cluster has."""
+        return self.url(_ADMIN, "postgres")
+
+    @property
     def _port(self) -> int:
         return self.port or 5432
 
@@ -139,7 +144,7 @@ class Postgres:
 
     def ensure_roles(self, database: str) -> None:
         """Creates the two roles and the owner's database where they are missing."""
-        with psycopg.connect(self.url(_ADMIN, "postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
             known = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
             for role, rights, password in (
                 (OWNER, "CREATEDB NOSUPERUSER NOCREATEROLE NOBYPASSRLS", self.passwords.owner),
