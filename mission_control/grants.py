@@ -151,11 +151,13 @@ GRANTS: dict[str, str] = {
     "promotions_decision": APPEND,
     # Telemetry
     "telemetry_run": columns(*RUN_COMPLETED),
-    "telemetry_event": APPEND,
+    # What is known once the rest of a trace has come.
+    "telemetry_event": columns("run_id", "tier", "flags"),
     "telemetry_ledger": columns("final", "hashes"),
     "telemetry_runscore": APPEND,
     # The update is for FOR UPDATE alone.
     "telemetry_unscoredbatch": columns("created_at") + ", DELETE",
+    "telemetry_opentraces": columns("due_at") + ", DELETE",
     "telemetry_producer": columns("ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"),
     # History of governed objects: read, and added to
     **dict.fromkeys(
@@ -214,6 +216,7 @@ FUNCTIONS = (
     "identity_person_of(text,text)",
     "identity_signed_in(uuid)",
     "telemetry_make_partitions(integer)",
+    "telemetry_traces_due(timestamp with time zone)",
     "packs_reached_tenants()",
     "packs_reached_agents()",
     "packs_reached_packs(uuid)",
