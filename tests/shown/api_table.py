@@ -148,6 +148,7 @@ get     events/                       view               home       list      20
 get     resolve                       resolve            home       library   200   agent@team=409
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
+post    otlp/v1/traces                telemetry          home       none      200
 """
 
 # What a body holds where the OpenAPI document and the place's values do not say enough; `$kind` is the id of the place's object, `@key` its
@@ -167,6 +168,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "post delegations/": {"to_user": "$stand-in.email", "role": "manager", "team": "@team", "until": "@soon"},
     "post telemetry/runs": {"producer": "p", "seq": 1, "runs": [{"run_id": "r", "started_at": "2026-01-01T00:00:00Z"}]},
     "post telemetry/events": {"producer": "p", "seq": 1, "events": [{"event_id": "e", "action": "output"}]},
+    "post otlp/v1/traces": {"resourceSpans": [{"scopeSpans": [{"spans": []}]}]},
 }
 # Of which object a path speaks, by its first part; the attribute that names it there.
 OBJECTS = {

@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
+from apps.telemetry.api.otlp import traces_view
 from apps.telemetry.api.reading import EventViewSet, RunViewSet
 from apps.telemetry.api.views import events_view, runs_view
 
@@ -13,5 +14,6 @@ router.register("events", EventViewSet, basename="event")
 urlpatterns = [
     path("telemetry/runs", runs_view, name="telemetry-runs"),
     path("telemetry/events", events_view, name="telemetry-events"),
+    path("otlp/v1/traces", traces_view, name="otlp-traces"),
     path("", include(router.urls)),
 ]

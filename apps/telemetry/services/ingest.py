@@ -72,20 +72,27 @@ class Receipt:
     commands: list[dict[str, Any]] = field(default_factory=list)
 
 
-def ingest_runs(*, ctx: ActionContext, sender: Sender, batch: DecodedBatch[RunItem]) -> Receipt:
-    """Stores a batch of runs exactly once. Raises Problem `permission_denied`, or `unavailable` when the database cannot take it now."""
+def ingest_runs(*, ctx: ActionContext, sender: Sender, batch: DecodedBatch[RunItem], commands: bool = True) -> Receipt:
+    """Stores a batch of runs exactly once. Without `commands` none are asked for: the sender could not be given them.
+
+    Raises Problem `permission_denied`, or `unavailable` when the database cannot take it now.
+    """
     unknown = untraced(ctx.tenant_id, {item.effective_digest for _, item in batch.items if item.effective_digest is not None})
 
     def row(item: RunItem, common: Mapping[str, Any]) -> Row:
-        flags = ("untraced",) if item.effective_digest in unknown else ()
+        flags = (*batch.flags.get(item.run_id, ()), *(("untraced",) if item.effective_digest in unknown else ()))
         return run_row(item, arm=ARM, flags=flags, **common)
 
-    return _ingest(ctx, sender, batch, RUNS, row, lambda item: ("started_at", item.started_at))
+    return _ingest(ctx, sender, batch, RUNS, row, lambda item: ("started_at", item.started_at), commands)
 
 
-def ingest_events(*, ctx: ActionContext, sender: Sender, batch: DecodedBatch[EventItem]) -> Receipt:
-    """Stores a batch of events exactly once. Raises as `ingest_runs` does."""
-    return _ingest(ctx, sender, batch, EVENTS, lambda item, common: event_row(item, **common), lambda item: ("created_at", item.created_at))
+def ingest_events(*, ctx: ActionContext, sender: Sender, batch: DecodedBatch[EventItem], commands: bool = True) -> Receipt:
+    """Stores a batch of events exactly once. `commands` and what is raised: as for `ingest_runs`."""
+
+    def row(item: EventItem, common: Mapping[str, Any]) -> Row:
+        return event_row(item, flags=batch.flags.get(item.event_id, ()), **common)
+
+    return _ingest(ctx, sender, batch, EVENTS, row, lambda item: ("created_at", item.created_at), commands)
 
 
 def _ingest(
@@ -95,6 +102,7 @@ def _ingest(
     table: Table,
     row: Callable[[Item, Mapping[str, Any]], Row],
     time_of: Callable[[Item], tuple[str, datetime | None]],
+    commands: bool,
 ) -> Receipt:
     require(ctx, Action.TELEMETRY, tenant_id=ctx.tenant_id, team_id=ctx.team_id)
     if ctx.agent_id is None:
@@ -136,7 +144,7 @@ def _ingest(
             detail = f"This {table.key} is stored with another body; what is final never changes. Send it under a new {table.key}."
             rejected.append(Rejection(index, "duplicate_conflict", f"/{table.plural}/{index}/{table.key}", detail))
     rejected.sort(key=lambda rejection: rejection.index)
-    return Receipt(accepted, duplicates, rejected, commands_for(ctx))
+    return Receipt(accepted, duplicates, rejected, commands_for(ctx) if commands else [])
 
 
 def _durably(
