@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -54,44 +54,58 @@ _EVENT_FIELDS = (
     ),
     *("mcp_server", "mcp_tool", "latency_ms", "retry_count", "tokens_in", "tokens_out", "token_delta", "cost_micros", "payload", "seq"),
 )
-_OURS = ("id", "day", "tenant_id", "team_id", "agent_id")
-_STAMP = ("created_at", "received_at", "producer", "producer_seq", "flags", "redactions")
+# The same for all rows of a batch, and last: they are not sent with each row.
+BATCH_COLUMNS = ("day", "tenant_id", "team_id", "agent_id", "received_at", "producer", "producer_seq")
+# text[] columns. Empty in most rows; they stand last of what is sent.
+_ARRAYS = ("flags", "redactions")
+ARRAY_COLUMNS = frozenset(_ARRAYS)
+_CLAIMS = ("tenant", "team", "agent", "arm", "rollout")
+_EVENT_CLAIMS = _CLAIMS[:3]
 
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """What is read of an item: a getter for all fields at once, and the places of those that hold JSON, or text of any length."""
+    """What is read of an item: getters for all fields and for all claims at once, and the places of those that hold JSON, or text of any
+    length."""
 
     get: Callable[[Any], tuple[Any, ...]]
+    claims: Callable[[Any], tuple[str | None, ...]]
     json_or_text: tuple[int, ...]
     catch_all: int
 
 
-def _fields(names: tuple[str, ...], catch_all: str) -> _Fields:
+def _fields(names: tuple[str, ...], claims: tuple[str, ...], catch_all: str) -> _Fields:
     places = tuple(place for place, name in enumerate(names) if name in JSON_COLUMNS or name in ("input", "output", "message"))
-    return _Fields(attrgetter(*names), places, names.index(catch_all))
+    return _Fields(attrgetter(*names), attrgetter(*claims), places, names.index(catch_all))
 
 
-RUN_COLUMNS = (*_OURS, "run_id", "final", "arm", "rollout", *_RUN_FIELDS, *_STAMP)
-EVENT_COLUMNS = (*_OURS, "event_id", *_EVENT_FIELDS, *_STAMP)
-# text[] columns.
-ARRAY_COLUMNS = frozenset({"flags", "redactions"})
+RUN_COLUMNS = ("id", "run_id", "final", "arm", "rollout", *_RUN_FIELDS, "created_at", *_ARRAYS, *BATCH_COLUMNS)
+EVENT_COLUMNS = ("id", "event_id", *_EVENT_FIELDS, "created_at", *_ARRAYS, *BATCH_COLUMNS)
 # Under this key of `metadata` (runs) or `payload` (events) stands what a payload claimed against the truth of its token.
 CLAIMED = "mc.claimed"
 
-_CLAIMS = ("tenant", "team", "agent", "arm", "rollout")
-_RUN = _fields(_RUN_FIELDS, "metadata")
-_EVENT = _fields(_EVENT_FIELDS, "payload")
+_RUN = _fields(_RUN_FIELDS, _CLAIMS, "metadata")
+_EVENT = _fields(_EVENT_FIELDS, _EVENT_CLAIMS, "payload")
 _JSON = msgspec.json.Encoder(order="deterministic")
+# Items that are looked at together for something to redact: a call costs as much as half a kilobyte.
+_TOGETHER = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """`values` in the order of RUN_COLUMNS or EVENT_COLUMNS; absent is None. `flags` and `redactions` (names of rules) are in them too."""
 
     values: tuple[Any, ...]
     flags: tuple[str, ...]
     redactions: tuple[str, ...]
+
+
+def clean_bodies(bodies: Sequence[bytes]) -> list[bool]:
+    """For each canonical JSON of an item whether it certainly holds nothing to redact (`clean_json`)."""
+    found: list[bool] = []
+    for start in range(0, len(bodies), _TOGETHER):
+        block = bodies[start : start + _TOGETHER]
+        found += [True] * len(block) if clean_json(b"\n".join(block)) else map(clean_json, block)
+    return found
 
 
 def mismatches(item: RunItem | EventItem, truth: Mapping[str, Collection[str]]) -> dict[str, str]:
@@ -100,12 +114,12 @@ def mismatches(item: RunItem | EventItem, truth: Mapping[str, Collection[str]]) 
     `truth` gives for a claim the spellings that are right (`{"agent": {"helpdesk-1", "acme/helpdesk-1"}}`); an empty collection contradicts
     every claim, an absent one none.
     """
-    found = {}
-    for name in _CLAIMS:
-        claimed = getattr(item, name, None)
-        if claimed is not None and name in truth and claimed not in truth[name]:
-            found[name] = claimed
-    return found
+    claims = (_RUN if isinstance(item, RunItem) else _EVENT).claims(item)
+    return {
+        name: claimed
+        for name, claimed in zip(_CLAIMS, claims, strict=False)
+        if claimed is not None and name in truth and claimed not in truth[name]
+    }
 
 
 def run_row(
@@ -124,22 +138,22 @@ def run_row(
     producer_seq: int | None = None,
     flags: Iterable[str] = (),
     body: bytes | None = None,
+    clean: bool = False,
 ) -> Row:
     """One row of `runs`, under our key `row_id`. `arm` and `rollout` are ours; the item's are compared with `truth` (see `mismatches`).
 
     `flags` are what the caller found (`untraced`, `mismatch`); `redacted` and `mismatch` are added here. `body` is the item's canonical JSON when
-    the caller has it (`DecodedBatch.bodies`). `created_at` is the harness's, else the time of receipt.
+    the caller has it (`DecodedBatch.bodies`); `clean` says that it holds nothing to redact (`clean_bodies`). `created_at` is the harness's, else
+    the time of receipt.
     """
-    fields, names, marks = _prepared(item, _RUN, truth, flags, body)
-    return Row(
-        (
-            *(row_id, day, tenant_id, team_id, agent_id, item.run_id, item.final, arm, rollout),
-            *fields,
-            *(item.created_at or received_at, received_at, producer, producer_seq, list(marks), list(names)),
-        ),
-        marks,
-        names,
+    fields, names, marks = _prepared(item, _RUN, truth, flags, body, clean)
+    values = (
+        *(row_id, item.run_id, item.final, arm, rollout),
+        *fields,
+        *(item.created_at or received_at, list(marks), list(names)),
+        *(day, tenant_id, team_id, agent_id, received_at, producer, producer_seq),
     )
+    return Row(values, marks, names)
 
 
 def event_row(
@@ -156,18 +170,17 @@ def event_row(
     producer_seq: int | None = None,
     flags: Iterable[str] = (),
     body: bytes | None = None,
+    clean: bool = False,
 ) -> Row:
     """One row of `events`; parameters as for `run_row`."""
-    fields, names, marks = _prepared(item, _EVENT, truth, flags, body)
-    return Row(
-        (
-            *(row_id, day, tenant_id, team_id, agent_id, item.event_id),
-            *fields,
-            *(item.created_at or received_at, received_at, producer, producer_seq, list(marks), list(names)),
-        ),
-        marks,
-        names,
+    fields, names, marks = _prepared(item, _EVENT, truth, flags, body, clean)
+    values = (
+        *(row_id, item.event_id),
+        *fields,
+        *(item.created_at or received_at, list(marks), list(names)),
+        *(day, tenant_id, team_id, agent_id, received_at, producer, producer_seq),
     )
+    return Row(values, marks, names)
 
 
 def _prepared(
@@ -176,6 +189,7 @@ def _prepared(
     truth: Mapping[str, Collection[str]] | None,
     flags: Iterable[str],
     body: bytes | None,
+    clean: bool,
 ) -> tuple[list[Any], tuple[str, ...], tuple[str, ...]]:
     """The redacted values of `fields` as columns take them, the names of the rules that fired, and the flags of the row."""
     values = list(fields.get(item))
@@ -186,7 +200,7 @@ def _prepared(
         values[fields.catch_all] = {**(values[fields.catch_all] or {}), CLAIMED: claimed}
     names: set[str] = set()
     # One look at the whole item decides for nearly all that there is nothing to redact.
-    if not clean_json(encode_item(item) if body is None else body):
+    if not clean and not clean_json(encode_item(item) if body is None else body):
         for place, value in enumerate(values):
             if isinstance(value, str | list | dict):
                 cleaned, fired = redact_json(value)

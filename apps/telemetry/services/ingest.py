@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from apps.identity.permissions import require
 from apps.telemetry.commands import commands_for
 from apps.telemetry.domain.contract import DecodedBatch, Rejection, hash_body
 from apps.telemetry.domain.items import EventItem, RunItem
-from apps.telemetry.domain.rows import Row, event_row, run_row
+from apps.telemetry.domain.rows import BATCH_COLUMNS, Row, clean_bodies, event_row, run_row
 from apps.telemetry.partitions import make_partitions
 from apps.telemetry.services import storage
 from apps.telemetry.services.producers import Counts, arrived
@@ -122,7 +122,7 @@ def _ingest(
     rejected = list(batch.rejected)
     groups: Groups = {}
     keys = _keys(now, len(batch.items))
-    for (index, item), body, key in zip(batch.items, batch.bodies, keys, strict=True):
+    for (index, item), body, key, clean in zip(batch.items, batch.bodies, keys, clean_bodies(batch.bodies), strict=True):
         name, moment = time_of(item)
         if moment is not None and moment < oldest:
             days = (HOT_WINDOW + GRACE).days
@@ -130,7 +130,7 @@ def _ingest(
                 Rejection(index, "too_old", f"/{table.plural}/{index}/{name}", f"Items are taken up to {days} days after their {name}.")
             )
             continue
-        common["row_id"], common["body"] = key, body
+        common["row_id"], common["body"], common["clean"] = key, body, clean
         delivery = Delivery(index, hash_body(body), getattr(item, "final", True), row(item, common).values)
         groups.setdefault(getattr(item, table.key), []).append(delivery)
     too_old = len(rejected) - len(batch.rejected)
@@ -138,7 +138,8 @@ def _ingest(
         log.warning("telemetry.too_old", tenant=sender.tenant, agent=sender.agent, producer=batch.producer, items=too_old)
     accepted = duplicates = 0
     if groups or batch.producer is not None:
-        accepted, duplicates, conflicts = _durably(ctx, table, groups, batch, len(rejected), too_old, now)
+        same = {column: common[column] for column in BATCH_COLUMNS}
+        accepted, duplicates, conflicts = _durably(ctx, table, groups, batch, same, len(rejected), too_old)
         for index in conflicts:
             detail = f"This {table.key} is stored with another body; what is final never changes. Send it under a new {table.key}."
             rejected.append(Rejection(index, "duplicate_conflict", f"/{table.plural}/{index}/{table.key}", detail))
@@ -147,16 +148,16 @@ def _ingest(
 
 
 def _durably(
-    ctx: ActionContext, table: Table, groups: Groups, batch: DecodedBatch[Any], rejected: int, too_old: int, now: datetime
+    ctx: ActionContext, table: Table, groups: Groups, batch: DecodedBatch[Any], same: Mapping[str, Any], rejected: int, too_old: int
 ) -> tuple[int, int, list[int]]:
     """Stores and commits, with a second try where another writer was in the way or the day has no partition yet."""
     for last_try in (False, True):
         try:
             with ctx.transaction(), connection.wrap_database_errors:
-                accepted, duplicates, conflicts = _store(ctx, table, groups, now)
+                accepted, duplicates, conflicts = _store(ctx, table, groups, same)
                 if batch.producer is not None and batch.seq is not None:
                     counts = Counts(accepted, duplicates, rejected + len(conflicts), too_old)
-                    arrived(storage.cursor(), ctx, batch.producer, batch.seq, counts, now)
+                    arrived(storage.cursor(), ctx, batch.producer, batch.seq, counts, same["received_at"])
             return accepted, duplicates, conflicts
         except Error as error:
             state = getattr(error.__cause__, "sqlstate", None) or ""
@@ -168,47 +169,62 @@ def _durably(
     raise AssertionError("the last try returns or raises")
 
 
-def _store(ctx: ActionContext, table: Table, groups: Groups, now: datetime) -> tuple[int, int, list[int]]:
-    """Settles every key against the ledger and writes what is new: accepted, duplicates, and the places of conflicts."""
+def _store(ctx: ActionContext, table: Table, groups: Groups, same: Mapping[str, Any]) -> tuple[int, int, list[int]]:
+    """Settles every key against the ledger and writes what is new: accepted, duplicates, and the places of conflicts. `same` is what all rows
+    have in common (BATCH_COLUMNS)."""
     if not groups:
         return 0, 0, []
-    place = table.columns.index("id"), table.columns.index("day")
-    settled = {key: settle(deliveries, table.columns) for key, deliveries in groups.items()}
     cur = storage.cursor()
-    day = now.date()
-    rows = {key: (_row_of(found)[place[0]], found) for key, found in settled.items()}
-    new = storage.claim(cur, table, ctx.tenant_id, day, rows)
-    fresh = [_row_of(settled[key]) for key in groups if key in new]
-    ready = {day: [rows[key][0] for key in groups if key in new and settled[key].final]}
-    completed: dict[str, Settled] = {}
-    completing: dict[date, list[tuple[Any, ...]]] = {}
-    if len(new) < len(groups):
-        for key, known in storage.lock(cur, table, ctx.tenant_id, groups.keys() - new).items():
-            found = settled[key] = settle(groups[key], table.columns, final=known.final, hashes=known.hashes)
-            if found.values is None:
-                continue
-            values = list(found.values)
-            values[place[0]], values[place[1]] = known.row_id, known.day
-            completed[key] = found
-            completing.setdefault(known.day, []).append(tuple(values))
-            if found.final:
-                ready.setdefault(known.day, []).append(known.row_id)
-        if completed:
-            storage.extend(cur, table, ctx.tenant_id, completed)
-    if fresh or completing:
-        storage.store(cur, table, fresh, completing)
+    settled = {key: settle(groups[key], table.columns) for key in sorted(groups)}
+    storage.stage(cur, table, settled.values())
+    new = storage.claim(cur, table, same)
+    known = groups.keys() - new
+    if new:
+        storage.insert(cur, table, same, known=known)
+    ready = {same["day"]: [_id_of(found) for key, found in settled.items() if found.final and key in new]}
+    if known:
+        _complete(cur, ctx, table, groups, settled, ready, known)
     if table is RUNS:
         for of_day, ids in ready.items():
             if ids:
-                _await_score(cur, ctx, of_day, ids, now)
+                _await_score(cur, ctx, of_day, ids, same["received_at"])
     conflicts = [index for found in settled.values() for index in found.conflicts]
     return sum(found.accepted for found in settled.values()), sum(found.duplicates for found in settled.values()), conflicts
 
 
-def _row_of(found: Settled) -> tuple[Any, ...]:
-    """The row of a key that is new to the ledger: its first delivery is always stored."""
+def _complete(
+    cur: Any,
+    ctx: ActionContext,
+    table: Table,
+    groups: Groups,
+    settled: dict[str, Settled],
+    ready: dict[date, list[UUID]],
+    known: Collection[str],
+) -> None:
+    """What becomes of keys that the ledger knew: duplicates, conflicts, and rows that are completed. Puts it into `settled`, and into `ready` the
+    ids of rows that are final now."""
+    completed: dict[str, Settled] = {}
+    completing: dict[date, list[Settled]] = {}
+    for key, stored in storage.lock(cur, table, ctx.tenant_id, known).items():
+        found = settled[key] = settle(groups[key], table.columns, final=stored.final, hashes=stored.hashes)
+        if found.values is None:
+            continue
+        completed[key] = found
+        # The row that completes another goes under that one's id, which stands first.
+        completing.setdefault(stored.day, []).append(found._replace(values=(stored.row_id, *found.values[1:])))
+        if found.final:
+            ready.setdefault(stored.day, []).append(stored.row_id)
+    if completed:
+        storage.extend(cur, table, ctx.tenant_id, completed)
+    for day, rows in completing.items():
+        storage.complete(cur, table, day, rows)
+
+
+def _id_of(found: Settled) -> UUID:
+    """The id of a key's row that is new: its first delivery is always stored."""
     assert found.values is not None
-    return found.values
+    row_id: UUID = found.values[0]
+    return row_id
 
 
 def _await_score(cur: Any, ctx: ActionContext, day: date, ids: list[UUID], now: datetime) -> None:
