@@ -5,7 +5,9 @@ from __future__ import annotations
 from apps.core.domain.redaction_shapes import Rule
 
 # What follows a dot and is no top-level domain: names of files such as `icon@2x.png`.
-_FILES = frozenset("png jpg jpeg gif svg webp pdf css scss js mjs ts tsx jsx json yaml yml toml md txt csv html xml py rb go rs sh log lock".split())
+_FILES = frozenset(
+    "png jpg jpeg gif svg webp pdf css scss js mjs ts tsx jsx json yaml yml toml md txt csv html xml py rb go rs sh log lock".split()
+)
 _MIN_DIGITS, _MAX_DIGITS = 7, 15
 
 
@@ -37,7 +39,13 @@ _SEPARATED = r"[ .\-/\x{a0}\x{2011}]?"
 _GROUPS = rf"(?:{_SEPARATED}\(?\d{{1,5}}\)?)"
 
 EMAIL = (
-    Rule("email", rf"@[{_WORD}-]+\.", rf"[{_WORD}_][{_WORD}._%+'-]*@(?:[{_WORD}][{_WORD}-]*\.)+[A-Za-z\x{{80}}-\x{{10ffff}}]{{2,}}", _address, _not_remote),
+    Rule(
+        "email",
+        rf"@[{_WORD}-]+\.",
+        rf"[{_WORD}_][{_WORD}._%+'-]*@(?:[{_WORD}][{_WORD}-]*\.)+[A-Za-z\x{{80}}-\x{{10ffff}}]{{2,}}",
+        _address,
+        _not_remote,
+    ),
 )
 PHONE = (
     # With a country: +49 30 901820, +1 (212) 555-0143, 0044 20 7946 0958.
@@ -45,7 +53,13 @@ PHONE = (
     # North American: (212) 555-0143, 212-555-0143, 212.555.0143.
     Rule("phone", r"\d{3}[).\- ]+\d{3}[.\- ]\d{4}", r"(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}", None, _apart),
     # National, with its leading zero in a group of its own: 030 901820, 0171/1234567, (0)20 7946 0958, 01 42 68 53 00.
-    Rule("phone", r"(?:^|[^0-9.-])0\d{1,4}\)?[ /-]+\d{2}", r"\(?0\d{1,4}\)?(?: ?[/-] ?| )\d{2,8}(?:[ -]\d{2,5}){0,4}", lambda value: 9 <= sum(c.isdigit() for c in value) <= 12, _apart),
+    Rule(
+        "phone",
+        r"(?:^|[^0-9.-])0\d{1,4}\)?[ /-]+\d{2}",
+        r"\(?0\d{1,4}\)?(?: ?[/-] ?| )\d{2,8}(?:[ -]\d{2,5}){0,4}",
+        lambda value: 9 <= sum(c.isdigit() for c in value) <= 12,
+        _apart,
+    ),
     # Any number that is called one.
     Rule(
         "phone",

@@ -87,7 +87,9 @@ def checked(name: str, text: str, *, taken: frozenset[str] = frozenset()) -> Pat
         raise _refused("It has more than one capturing group; write (?:…) for those that only hold together.")
     if pattern.compiled.programsize > MAX_PROGRAM:
         raise _refused(f"It compiles to {pattern.compiled.programsize} steps, at most {MAX_PROGRAM}: count fewer repetitions.")
-    if pattern.compiled.fullmatch("") or any(match.start() == match.end() for each in _ORDINARY for match in pattern.compiled.finditer(each)):
+    if pattern.compiled.fullmatch("") or any(
+        match.start() == match.end() for each in _ORDINARY for match in pattern.compiled.finditer(each)
+    ):
         raise _refused("It matches the empty text, and so everywhere.")
     if 2 * sum(any(pattern.spans(each)) for each in _ORDINARY) > len(_ORDINARY):
         raise _refused("It matches most ordinary text, of which nothing would be left.")
@@ -100,7 +102,9 @@ def check_together(patterns: Sequence[Pattern]) -> None:
         raise _refused(f"There are {MAX_PATTERNS} patterns switched on already; switch one off first.")
     steps = sum(pattern.compiled.programsize for pattern in patterns)
     if steps > MAX_PROGRAMS:
-        raise _refused(f"All patterns together compile to {steps} steps, at most {MAX_PROGRAMS}: switch one off or count fewer repetitions.")
+        raise _refused(
+            f"All patterns together compile to {steps} steps, at most {MAX_PROGRAMS}: switch one off or count fewer repetitions."
+        )
 
 
 def _refused(detail: str) -> Problem:

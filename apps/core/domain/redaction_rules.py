@@ -38,7 +38,9 @@ _CONNECTION_KEY = (
 )
 _CONNECTION_SECRET = r"(?:password|passwd|pwd|accountkey|sharedaccesskey)"
 _ENV_NAME = r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|API_?KEY|(?:ACCESS|SECRET|PRIVATE|ENCRYPTION|SIGNING|ACCOUNT)_KEY|TOKEN)"
-_KEY_NAME = r"(?:(?:api|secret|access|signing|encryption|subscription|account)[_ -]?key|client[_ -]?secret|(?:access|auth|api|refresh)[_ -]?token)"
+_KEY_NAME = (
+    r"(?:(?:api|secret|access|signing|encryption|subscription|account)[_ -]?key|client[_ -]?secret|(?:access|auth|api|refresh)[_ -]?token)"
+)
 _PEM = r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
 _PEM_END = r"-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
 _URL_PASSWORD_TRIGGER = r"://[^\s:/@\"'<>]*:[^\s\"'<>]*@"

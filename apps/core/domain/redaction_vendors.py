@@ -138,7 +138,11 @@ VENDORS: tuple[Rule, ...] = (
     Rule(
         "slack_webhook", r"hooks\.slack\.com", r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Z0-9]+/[A-Z0-9]+/[A-Za-z0-9]{16,})"
     ),
-    Rule("teams_webhook", r"webhook\.office\.com", r"webhook\.office\.com/webhookb2/([A-Za-z0-9@-]{36,}/[A-Za-z]+/[0-9a-f]{32}/[0-9a-f-]{36})"),
+    Rule(
+        "teams_webhook",
+        r"webhook\.office\.com",
+        r"webhook\.office\.com/webhookb2/([A-Za-z0-9@-]{36,}/[A-Za-z]+/[0-9a-f]{32}/[0-9a-f-]{36})",
+    ),
     _known("stripe_key", "(?:[rs]k_(?:live|test)_|whsec_)", r"(?:[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/]{24,})"),
     _known("sendgrid_key", r"SG\.[A-Za-z0-9_-]{8}", r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{32,}"),
     _known("npm_token", "npm_[A-Za-z0-9]{8}", r"npm_[A-Za-z0-9]{36}\b"),

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from apps.core.domain.redaction import clean_json, redact_json
+from apps.core.domain.redaction import BUILT_IN, Redactor
 from apps.telemetry.domain.contract import encode_item
 from apps.telemetry.domain.items import MAX_NAME, EventItem, RunItem
 
@@ -54,6 +54,8 @@ _EVENT_FIELDS = (
     ),
     *("mcp_server", "mcp_tool", "latency_ms", "retry_count", "tokens_in", "tokens_out", "token_delta", "cost_micros", "payload", "seq"),
 )
+_REFERENCES = frozenset({"user_ref", "root_task_id", "task_id", "run_id"})
+_CONTENT = frozenset({"input", "output", "message", "payload"})
 _OURS = ("id", "day", "tenant_id", "team_id", "agent_id")
 _STAMP = ("created_at", "received_at", "producer", "producer_seq", "flags", "redactions")
 
@@ -65,11 +67,18 @@ class _Fields:
     get: Callable[[Any], tuple[Any, ...]]
     json_or_text: tuple[int, ...]
     catch_all: int
+    # What refers to something, and must still tell one from another when it was redacted; texts of content, which a tenant may not keep.
+    references: tuple[int, ...]
+    content: tuple[int, ...]
 
 
 def _fields(names: tuple[str, ...], catch_all: str) -> _Fields:
     places = tuple(place for place, name in enumerate(names) if name in JSON_COLUMNS or name in ("input", "output", "message"))
-    return _Fields(attrgetter(*names), places, names.index(catch_all))
+    return _Fields(attrgetter(*names), places, names.index(catch_all), _places(names, _REFERENCES), _places(names, _CONTENT))
+
+
+def _places(names: tuple[str, ...], wanted: frozenset[str]) -> tuple[int, ...]:
+    return tuple(place for place, name in enumerate(names) if name in wanted)
 
 
 RUN_COLUMNS = (*_OURS, "run_id", "final", "arm", "rollout", *_RUN_FIELDS, *_STAMP)
@@ -124,13 +133,14 @@ def run_row(
     producer_seq: int | None = None,
     flags: Iterable[str] = (),
     body: bytes | None = None,
+    redactor: Redactor = BUILT_IN,
 ) -> Row:
     """One row of `runs`, under our key `row_id`. `arm` and `rollout` are ours; the item's are compared with `truth` (see `mismatches`).
 
     `flags` are what the caller found (`untraced`, `mismatch`); `redacted` and `mismatch` are added here. `body` is the item's canonical JSON when
-    the caller has it (`DecodedBatch.bodies`). `created_at` is the harness's, else the time of receipt.
+    the caller has it (`DecodedBatch.bodies`). `redactor` is the tenant's. `created_at` is the harness's, else the time of receipt.
     """
-    fields, names, marks = _prepared(item, _RUN, truth, flags, body)
+    fields, names, marks = _prepared(item, _RUN, truth, flags, body, redactor)
     return Row(
         (
             *(row_id, day, tenant_id, team_id, agent_id, item.run_id, item.final, arm, rollout),
@@ -156,9 +166,10 @@ def event_row(
     producer_seq: int | None = None,
     flags: Iterable[str] = (),
     body: bytes | None = None,
+    redactor: Redactor = BUILT_IN,
 ) -> Row:
     """One row of `events`; parameters as for `run_row`."""
-    fields, names, marks = _prepared(item, _EVENT, truth, flags, body)
+    fields, names, marks = _prepared(item, _EVENT, truth, flags, body, redactor)
     return Row(
         (
             *(row_id, day, tenant_id, team_id, agent_id, item.event_id),
@@ -176,20 +187,26 @@ def _prepared(
     truth: Mapping[str, Collection[str]] | None,
     flags: Iterable[str],
     body: bytes | None,
+    redactor: Redactor,
 ) -> tuple[list[Any], tuple[str, ...], tuple[str, ...]]:
     """The redacted values of `fields` as columns take them, the names of the rules that fired, and the flags of the row."""
     values = list(fields.get(item))
     marks = set(flags)
+    if not redactor.stores_texts:
+        for place in fields.content:
+            if values[place] is not None:
+                values[place] = None
+                marks.add("metrics_only")
     claimed = mismatches(item, truth) if truth else None
     if claimed:
         marks.add("mismatch")
         values[fields.catch_all] = {**(values[fields.catch_all] or {}), CLAIMED: claimed}
     names: set[str] = set()
     # One look at the whole item decides for nearly all that there is nothing to redact.
-    if not clean_json(encode_item(item) if body is None else body):
+    if not redactor.clean_json(encode_item(item) if body is None else body):
         for place, value in enumerate(values):
             if isinstance(value, str | list | dict):
-                cleaned, fired = redact_json(value)
+                cleaned, fired = redactor.reference(value) if place in fields.references else redactor.redact_json(value)
                 names.update(fired)
                 # A mark may be longer than what it replaces; a name must still fit its column.
                 values[place] = cleaned[:MAX_NAME] if fired and isinstance(cleaned, str) and place not in fields.json_or_text else cleaned

@@ -21,10 +21,14 @@ from apps.identity.permissions import require
 from apps.telemetry.commands import commands_for
 from apps.telemetry.domain.contract import DecodedBatch, Rejection, hash_body
 from apps.telemetry.domain.items import EventItem, RunItem
+from apps.telemetry.domain.pricing import PriceTable
 from apps.telemetry.domain.rows import Row, event_row, run_row
 from apps.telemetry.partitions import make_partitions
+from apps.telemetry.selectors.rules import rules_of
 from apps.telemetry.services import storage
+from apps.telemetry.services.judging import judge_all
 from apps.telemetry.services.producers import Counts, arrived
+from apps.telemetry.services.screening import screen
 from apps.telemetry.services.settle import Delivery, Settled, settle
 from apps.telemetry.services.tables import EVENTS, RUNS, Table
 from apps.telemetry.tracing import untraced
@@ -99,6 +103,8 @@ def _ingest(
     require(ctx, Action.TELEMETRY, tenant_id=ctx.tenant_id, team_id=ctx.team_id)
     if ctx.agent_id is None:
         raise problem("permission_denied", "Telemetry is sent with an agent's token.")
+    rules = rules_of(ctx.tenant_id)
+    batch = screen(batch, rules.redactor, table.plural, table.key)
     now = timezone.now()
     oldest = now - HOT_WINDOW - GRACE
     common: dict[str, Any] = {
@@ -110,6 +116,7 @@ def _ingest(
         "truth": sender.truth(),
         "producer": batch.producer,
         "producer_seq": batch.seq,
+        "redactor": rules.redactor,
     }
     rejected = list(batch.rejected)
     groups: Groups = {}
@@ -130,7 +137,7 @@ def _ingest(
         log.warning("telemetry.too_old", tenant=sender.tenant, agent=sender.agent, producer=batch.producer, items=too_old)
     accepted = duplicates = 0
     if groups or batch.producer is not None:
-        accepted, duplicates, conflicts = _durably(ctx, table, groups, batch, len(rejected), too_old, now)
+        accepted, duplicates, conflicts = _durably(ctx, table, groups, batch, len(rejected), too_old, now, rules.prices)
         for index in conflicts:
             detail = f"This {table.key} is stored with another body; what is final never changes. Send it under a new {table.key}."
             rejected.append(Rejection(index, "duplicate_conflict", f"/{table.plural}/{index}/{table.key}", detail))
@@ -139,15 +146,22 @@ def _ingest(
 
 
 def _durably(
-    ctx: ActionContext, table: Table, groups: Groups, batch: DecodedBatch[Any], rejected: int, too_old: int, now: datetime
+    ctx: ActionContext,
+    table: Table,
+    groups: Groups,
+    batch: DecodedBatch[Any],
+    rejected: int,
+    too_old: int,
+    now: datetime,
+    prices: PriceTable,
 ) -> tuple[int, int, list[int]]:
     """Stores and commits, with a second try where another writer was in the way or the day has no partition yet."""
     for last_try in (False, True):
         try:
             with ctx.transaction(), connection.wrap_database_errors:
-                accepted, duplicates, conflicts = _store(ctx, table, groups, now)
+                accepted, duplicates, conflicts, skew_ms = _store(ctx, table, groups, now, prices)
                 if batch.producer is not None and batch.seq is not None:
-                    counts = Counts(accepted, duplicates, rejected + len(conflicts), too_old)
+                    counts = Counts(accepted, duplicates, rejected + len(conflicts), too_old, skew_ms)
                     arrived(storage.cursor(), ctx, batch.producer, batch.seq, counts, now)
             return accepted, duplicates, conflicts
         except Error as error:
@@ -160,10 +174,11 @@ def _durably(
     raise AssertionError("the last try returns or raises")
 
 
-def _store(ctx: ActionContext, table: Table, groups: Groups, now: datetime) -> tuple[int, int, list[int]]:
-    """Settles every key against the ledger and writes what is new: accepted, duplicates, and the places of conflicts."""
+def _store(ctx: ActionContext, table: Table, groups: Groups, now: datetime, prices: PriceTable) -> tuple[int, int, list[int], int]:
+    """Settles every key against the ledger and writes what is new: accepted, duplicates, the places of conflicts, and how far the harness's
+    clock was off, in milliseconds."""
     if not groups:
-        return 0, 0, []
+        return 0, 0, [], 0
     place = table.columns.index("id"), table.columns.index("day")
     settled = {key: settle(deliveries, table.columns) for key, deliveries in groups.items()}
     cur = storage.cursor()
@@ -187,6 +202,7 @@ def _store(ctx: ActionContext, table: Table, groups: Groups, now: datetime) -> t
                 ready.setdefault(known.day, []).append(known.row_id)
         if completed:
             storage.extend(cur, table, ctx.tenant_id, completed)
+    fresh, completing, skew_ms = judge_all(cur, table, fresh, completing, prices, now)
     if fresh or completing:
         storage.store(cur, table, fresh, completing)
     if table is RUNS:
@@ -194,7 +210,8 @@ def _store(ctx: ActionContext, table: Table, groups: Groups, now: datetime) -> t
             if ids:
                 _await_score(cur, ctx, of_day, ids, now)
     conflicts = [index for found in settled.values() for index in found.conflicts]
-    return sum(found.accepted for found in settled.values()), sum(found.duplicates for found in settled.values()), conflicts
+    accepted, duplicates = sum(found.accepted for found in settled.values()), sum(found.duplicates for found in settled.values())
+    return accepted, duplicates, conflicts, skew_ms
 
 
 def _row_of(found: Settled) -> tuple[Any, ...]:

@@ -1,0 +1,124 @@
+"""What is judged of rows just before they are stored: cost, tokens that cannot be, clocks that are off. One pass, for fresh rows without a query."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from apps.telemetry.domain.pricing import PriceTable, Tokens, judge
+from apps.telemetry.services.tables import EVENTS, RUNS, Table
+
+Values = tuple[Any, ...]
+CLOCK_SKEW = "clock_skew"
+# Clocks that agree by NTP, and a batch that is on its way.
+ALLOWED_SKEW = timedelta(seconds=5)
+_MS = timedelta(milliseconds=1)
+_PRICED_BY = ("provider", "model_id", "tokens_in", "tokens_out")
+_OF_RUNS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Where in a row stands what is judged. `when`: the time by which it is priced."""
+
+    times: Callable[[Values], tuple[Any, ...]]
+    counts: Callable[[Values], tuple[Any, ...]]
+    names: Callable[[Values], tuple[Any, ...]]
+    cost: int
+    flags: int
+    when: int
+    final: int | None
+    key: int
+
+
+def _columns(table: Table, times: tuple[str, ...], counts: tuple[str, ...]) -> _Columns:
+    at = table.columns.index
+    return _Columns(
+        times=itemgetter(*map(at, times)),
+        counts=itemgetter(*map(at, counts)),
+        names=itemgetter(at("provider"), at("model_id")),
+        cost=at("cost_micros"),
+        flags=at("flags"),
+        when=at(times[0]),
+        final=at("final") if "final" in table.columns else None,
+        key=at("id"),
+    )
+
+
+_RUN = _columns(RUNS, ("started_at", "ended_at", "created_at"), ("tokens_in", "tokens_out", *_OF_RUNS))
+_EVENT = _columns(EVENTS, ("created_at", "received_at"), ("tokens_in", "tokens_out"))
+# What a stored run has of what completes it is kept (`domain/merge.py`).
+_STORED = ("id", "cost_micros", "started_at", *_PRICED_BY, *_OF_RUNS)
+_READ = f"SELECT {', '.join(_STORED)} FROM telemetry_run WHERE tenant_id = %b AND day = %b AND id = ANY(%b::uuid[])"  # noqa: S608 -- constants
+
+
+def judge_all(
+    cur: psycopg.Cursor[Any],
+    table: Table,
+    fresh: Sequence[Values],
+    completing: Mapping[date, Sequence[Values]],
+    prices: PriceTable,
+    now: datetime,
+) -> tuple[list[Values], dict[date, list[Values]], int]:
+    """The rows with their costs and flags, and how far the harness's clock was off, in milliseconds (0: within 5 s).
+
+    A run is judged when it is final, by all that is known of it then: what completes a stored run is put together with that one, at one query
+    for each day.
+    """
+    columns = _RUN if table is RUNS else _EVENT
+    latest = now + ALLOWED_SKEW
+    skews: list[int] = []
+    made = [_judged(values, columns, prices, latest, skews) for values in fresh]
+    done: dict[date, list[Values]] = {}
+    for day, rows in completing.items():
+        stored = _stored(cur, table, day, rows, columns)
+        done[day] = [_judged(values, columns, prices, latest, skews, stored.get(values[columns.key])) for values in rows]
+    return made, done, max(skews, default=0)
+
+
+def _judged(
+    values: Values, columns: _Columns, prices: PriceTable, latest: datetime, skews: list[int], stored: Mapping[str, Any] | None = None
+) -> Values:
+    flags: tuple[str, ...] = ()
+    cost = reported = values[columns.cost]
+    if columns.final is None or values[columns.final]:
+        counts, when = columns.counts(values), values[columns.when]
+        provider, model_id = columns.names(values)
+        if stored is not None:
+            counts = tuple(_first(stored[name], count) for name, count in zip(("tokens_in", "tokens_out", *_OF_RUNS), counts, strict=True))
+            provider, model_id = _first(stored["provider"], provider), _first(stored["model_id"], model_id)
+            when, reported = stored["started_at"], _first(stored["cost_micros"], reported)
+        if any(count is not None for count in counts):
+            cost, flags = judge(reported, Tokens(*counts), prices.find(provider, model_id, when.date()))
+    times = [moment for moment in columns.times(values) if moment is not None]
+    off = max(times) - latest if max(times) > latest else None
+    if columns is _RUN and values[columns.when + 1] is not None and values[columns.when + 1] < values[columns.when]:
+        off = max(off or timedelta(), values[columns.when] - values[columns.when + 1] - ALLOWED_SKEW)
+    if off is not None:
+        skews.append((off + ALLOWED_SKEW) // _MS)
+        flags = (*flags, CLOCK_SKEW)
+    if not flags and cost == values[columns.cost]:
+        return values
+    changed = list(values)
+    changed[columns.cost] = cost
+    changed[columns.flags] = sorted({*values[columns.flags], *flags})
+    return tuple(changed)
+
+
+def _first(stored: Any, given: Any) -> Any:
+    return given if stored is None else stored
+
+
+def _stored(cur: psycopg.Cursor[Any], table: Table, day: date, rows: Sequence[Values], columns: _Columns) -> dict[UUID, dict[str, Any]]:
+    """The stored runs that become final now. The ledger's lock on their keys is held, so that they stay as they are."""
+    keys = [values[columns.key] for values in rows if columns.final is not None and values[columns.final]]
+    if not keys:
+        return {}
+    cur.execute(_READ, [rows[0][table.columns.index("tenant_id")], day, keys])
+    return {row[0]: dict(zip(_STORED, row, strict=True)) for row in cur.fetchall()}
