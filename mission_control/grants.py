@@ -156,7 +156,13 @@ GRANTS: dict[str, str] = {
     "telemetry_runscore": APPEND,
     # The update is for FOR UPDATE alone.
     "telemetry_unscoredbatch": columns("created_at") + ", DELETE",
-    "telemetry_producer": columns("ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"),
+    "telemetry_producer": columns(
+        *("ranges", "given_up", "missing", "last_seq", "accepted", "duplicates", "rejected", "too_old", "skew_ms", "skew_at", "last_seen_at")
+    ),
+    # Only one that is not in force yet can be taken back (a trigger).
+    "telemetry_price": "SELECT, INSERT, DELETE",
+    "telemetry_redactionpolicy": columns("redact_email", "redact_phone", "store_content", "updated_at"),
+    "telemetry_redactionpattern": columns("name", "pattern", "enabled", "updated_at"),
     # History of governed objects: read, and added to
     **dict.fromkeys(
         (
@@ -180,6 +186,9 @@ GRANTS: dict[str, str] = {
             "packs_historicalsubscription",
             "evals_historicalevalset",
             "promotions_historicalpromotion",
+            "telemetry_historicalprice",
+            "telemetry_historicalredactionpolicy",
+            "telemetry_historicalredactionpattern",
         ),
         APPEND,
     ),

@@ -26,6 +26,8 @@ class Topic(StrEnum):
 
     PACKS = "packs"
     TOKENS = "tokens"
+    PRICES = "prices"
+    REDACTION = "redaction"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,21 @@
 """What PostgreSQL holds of telemetry."""
 
+from apps.telemetry.models.pricing import Price
 from apps.telemetry.models.producers import Producer
+from apps.telemetry.models.redaction import Content, RedactionPattern, RedactionPolicy
 from apps.telemetry.models.reported import Event, Reported, Run, Tier
 from apps.telemetry.models.scores import RunScore, UnscoredBatch
 
-__all__ = ["Event", "Producer", "Reported", "Run", "RunScore", "Tier", "UnscoredBatch"]
+__all__ = [
+    "Content",
+    "Event",
+    "Price",
+    "Producer",
+    "RedactionPattern",
+    "RedactionPolicy",
+    "Reported",
+    "Run",
+    "RunScore",
+    "Tier",
+    "UnscoredBatch",
+]

@@ -21,10 +21,14 @@ from apps.identity.permissions import require
 from apps.telemetry.commands import commands_for
 from apps.telemetry.domain.contract import DecodedBatch, Rejection, hash_body
 from apps.telemetry.domain.items import EventItem, RunItem
+from apps.telemetry.domain.pricing import PriceTable
 from apps.telemetry.domain.rows import BATCH_COLUMNS, Row, clean_bodies, event_row, run_row
 from apps.telemetry.partitions import make_partitions
+from apps.telemetry.selectors.rules import rules_of
 from apps.telemetry.services import storage
+from apps.telemetry.services.judging import Judge
 from apps.telemetry.services.producers import Counts, arrived
+from apps.telemetry.services.screening import screen
 from apps.telemetry.services.settle import Delivery, Settled, settle
 from apps.telemetry.services.tables import EVENTS, RUNS, Table
 from apps.telemetry.tracing import untraced
@@ -107,6 +111,8 @@ def _ingest(
     require(ctx, Action.TELEMETRY, tenant_id=ctx.tenant_id, team_id=ctx.team_id)
     if ctx.agent_id is None:
         raise problem("permission_denied", "Telemetry is sent with an agent's token.")
+    rules = rules_of(ctx.tenant_id)
+    batch = screen(batch, rules.redactor, table.plural, table.key)
     now = timezone.now()
     oldest = now - HOT_WINDOW - GRACE
     common: dict[str, Any] = {
@@ -118,11 +124,12 @@ def _ingest(
         "truth": sender.truth(),
         "producer": batch.producer,
         "producer_seq": batch.seq,
+        "redactor": rules.redactor,
     }
     rejected = list(batch.rejected)
     groups: Groups = {}
     keys = _keys(now, len(batch.items))
-    for (index, item), body, key, clean in zip(batch.items, batch.bodies, keys, clean_bodies(batch.bodies), strict=True):
+    for (index, item), body, key, clean in zip(batch.items, batch.bodies, keys, clean_bodies(batch.bodies, rules.redactor), strict=True):
         name, moment = time_of(item)
         if moment is not None and moment < oldest:
             days = (HOT_WINDOW + GRACE).days
@@ -139,7 +146,7 @@ def _ingest(
     accepted = duplicates = 0
     if groups or batch.producer is not None:
         same = {column: common[column] for column in BATCH_COLUMNS}
-        accepted, duplicates, conflicts = _durably(ctx, table, groups, batch, same, len(rejected), too_old)
+        accepted, duplicates, conflicts = _durably(ctx, table, groups, batch, same, rules.prices, len(rejected), too_old)
         for index in conflicts:
             detail = f"This {table.key} is stored with another body; what is final never changes. Send it under a new {table.key}."
             rejected.append(Rejection(index, "duplicate_conflict", f"/{table.plural}/{index}/{table.key}", detail))
@@ -148,15 +155,22 @@ def _ingest(
 
 
 def _durably(
-    ctx: ActionContext, table: Table, groups: Groups, batch: DecodedBatch[Any], same: Mapping[str, Any], rejected: int, too_old: int
+    ctx: ActionContext,
+    table: Table,
+    groups: Groups,
+    batch: DecodedBatch[Any],
+    same: Mapping[str, Any],
+    prices: PriceTable,
+    rejected: int,
+    too_old: int,
 ) -> tuple[int, int, list[int]]:
     """Stores and commits, with a second try where another writer was in the way or the day has no partition yet."""
     for last_try in (False, True):
         try:
             with ctx.transaction(), connection.wrap_database_errors:
-                accepted, duplicates, conflicts = _store(ctx, table, groups, same)
+                accepted, duplicates, conflicts, skew_ms = _store(ctx, table, groups, same, prices)
                 if batch.producer is not None and batch.seq is not None:
-                    counts = Counts(accepted, duplicates, rejected + len(conflicts), too_old)
+                    counts = Counts(accepted, duplicates, rejected + len(conflicts), too_old, skew_ms)
                     arrived(storage.cursor(), ctx, batch.producer, batch.seq, counts, same["received_at"])
             return accepted, duplicates, conflicts
         except Error as error:
@@ -169,13 +183,16 @@ def _durably(
     raise AssertionError("the last try returns or raises")
 
 
-def _store(ctx: ActionContext, table: Table, groups: Groups, same: Mapping[str, Any]) -> tuple[int, int, list[int]]:
-    """Settles every key against the ledger and writes what is new: accepted, duplicates, and the places of conflicts. `same` is what all rows
-    have in common (BATCH_COLUMNS)."""
+def _store(
+    ctx: ActionContext, table: Table, groups: Groups, same: Mapping[str, Any], prices: PriceTable
+) -> tuple[int, int, list[int], int]:
+    """Settles every key against the ledger and writes what is new: accepted, duplicates, the places of conflicts, and how far the harness's clock
+    was off, in milliseconds. `same` is what all rows have in common (BATCH_COLUMNS)."""
     if not groups:
-        return 0, 0, []
+        return 0, 0, [], 0
     cur = storage.cursor()
-    settled = {key: settle(groups[key], table.columns) for key in sorted(groups)}
+    judge = Judge(table, prices, same["received_at"])
+    settled = {key: _judged(settle(groups[key], table.columns), judge) for key in sorted(groups)}
     storage.stage(cur, table, settled.values())
     new = storage.claim(cur, table, same)
     known = groups.keys() - new
@@ -183,13 +200,20 @@ def _store(ctx: ActionContext, table: Table, groups: Groups, same: Mapping[str, 
         storage.insert(cur, table, same, known=known)
     ready = {same["day"]: [_id_of(found) for key, found in settled.items() if found.final and key in new]}
     if known:
-        _complete(cur, ctx, table, groups, settled, ready, known)
+        _complete(cur, ctx, table, groups, settled, ready, known, judge)
     if table is RUNS:
         for of_day, ids in ready.items():
             if ids:
                 _await_score(cur, ctx, of_day, ids, same["received_at"])
     conflicts = [index for found in settled.values() for index in found.conflicts]
-    return sum(found.accepted for found in settled.values()), sum(found.duplicates for found in settled.values()), conflicts
+    accepted, duplicates = sum(found.accepted for found in settled.values()), sum(found.duplicates for found in settled.values())
+    return accepted, duplicates, conflicts, judge.skew_ms
+
+
+def _judged(found: Settled, judge: Judge) -> Settled:
+    assert found.values is not None
+    values = judge.fresh(found.values)
+    return found if values is found.values else found._replace(values=values)
 
 
 def _complete(
@@ -200,6 +224,7 @@ def _complete(
     settled: dict[str, Settled],
     ready: dict[date, list[UUID]],
     known: Collection[str],
+    judge: Judge,
 ) -> None:
     """What becomes of keys that the ledger knew: duplicates, conflicts, and rows that are completed. Puts it into `settled`, and into `ready` the
     ids of rows that are final now."""
@@ -217,7 +242,8 @@ def _complete(
     if completed:
         storage.extend(cur, table, ctx.tenant_id, completed)
     for day, rows in completing.items():
-        storage.complete(cur, table, day, rows)
+        judged = judge.completing(cur, day, [found.values for found in rows if found.values is not None])
+        storage.complete(cur, table, day, [found._replace(values=values) for found, values in zip(rows, judged, strict=True)])
 
 
 def _id_of(found: Settled) -> UUID:
