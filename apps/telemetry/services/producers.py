@@ -45,7 +45,9 @@ class Counts:
 def arrived(cur: psycopg.Cursor[Any], ctx: ActionContext, name: str, seq: int, counts: Counts, now: datetime) -> None:
     """Records a numbered batch. Its row is locked till the end, so this comes last in a transaction."""
     figures = [counts.accepted, counts.duplicates, counts.rejected, counts.too_old]
-    cur.execute(_ARRIVED, [new_id(), ctx.tenant_id, ctx.agent_id, name, seq, *figures, now, now, counts.skew_ms, now if counts.skew_ms else None])
+    cur.execute(
+        _ARRIVED, [new_id(), ctx.tenant_id, ctx.agent_id, name, seq, *figures, now, now, counts.skew_ms, now if counts.skew_ms else None]
+    )
     row = cur.fetchone()
     assert row is not None
     key, ranges, given_up = row
