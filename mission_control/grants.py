@@ -157,7 +157,19 @@ GRANTS: dict[str, str] = {
     # The update is for FOR UPDATE alone.
     "telemetry_unscoredbatch": columns("created_at") + ", DELETE",
     "telemetry_producer": columns(
-        *("ranges", "given_up", "missing", "last_seq", "accepted", "duplicates", "rejected", "too_old", "skew_ms", "skew_at", "last_seen_at")
+        *(
+            "ranges",
+            "given_up",
+            "missing",
+            "last_seq",
+            "accepted",
+            "duplicates",
+            "rejected",
+            "too_old",
+            "skew_ms",
+            "skew_at",
+            "last_seen_at",
+        )
     ),
     # Only one that is not in force yet can be taken back (a trigger).
     "telemetry_price": "SELECT, INSERT, DELETE",

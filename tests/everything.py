@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from django.utils import timezone
 
 from apps.audit.models import ExportedHead
@@ -13,6 +15,8 @@ from apps.notices.services import choose_emails, create_webhook
 from apps.notices.services.notifying import spread_waiting
 from apps.promotions.models import ApprovalReminder, Promotion
 from apps.promotions.tasks import reassess_due
+from apps.telemetry.services import add_pattern, add_price, set_policy
+from apps.telemetry.services.pricing import AMOUNTS
 from tests import factories as make
 from tests.notices.telling import told
 from tests.promotions.test_loop import World, better
@@ -45,6 +49,10 @@ def everything(world: World) -> None:
     spread_waiting(ctx=system)
     choose_emails(ctx=make.member(world.tenant, "viewer"), wanted={"promotions.decided": False})
     ExportedHead.objects.create(tenant_id=world.tenant.pk, store="s", seq=1, hash=b"1" * 32, at=timezone.now())
+    amounts = {name: Decimal(1) for name in AMOUNTS}
+    add_price(ctx=system, provider="maker", model_id="m*", effective_from=timezone.now().date(), amounts=amounts)
+    set_policy(ctx=system, changes={"redact_email": True})
+    add_pattern(ctx=system, name="staff_number", pattern="EMP-[0-9]{6}")
     group = make.group(world.tenant, make.user())
     for obj in (world.live.layer.pack, team, make.agent(world.tenant, team=team), EvalSet.objects.filter(tenant=world.tenant).first()):
         grant(ctx=system, group_id=group.pk, obj=obj, actions=["view"])

@@ -145,6 +145,19 @@ get     notices/{pk}/                 view               tenant     own       20
 get     runs/                         view               home       list      200
 get     runs/{pk}/                    view               tenant     own       200
 get     events/                       view               home       list      200
+get     producers/                    view               home       list      200
+get     producers/{pk}/               view               tenant     own       200
+get     prices/                       view               home       list      200
+post    prices/                       manage_tenant      home       none      201
+get     prices/{pk}/                  view               tenant     library   200
+delete  prices/{pk}/                  manage_tenant      tenant     library   204
+get     redaction/                    view               home       none      200
+patch   redaction/                    manage_tenant      home       none      200
+post    redaction/try/                view               home       none      200
+get     redaction/patterns/           view               home       list      200
+post    redaction/patterns/           manage_tenant      home       none      201
+get     redaction/patterns/{pk}/      view               tenant     own       200
+patch   redaction/patterns/{pk}/      manage_tenant      tenant     own       200
 get     resolve                       resolve            home       library   200   agent@team=409
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
@@ -166,6 +179,19 @@ BODIES: dict[str, dict[str, Any]] = {
     "post promotions/approve/": {"promotions": [{"id": "$promotion"}], "read": ["$promotion"]},
     "post promotions/reject/": {"promotions": [{"id": "$promotion"}], "comment": "no"},
     "post delegations/": {"to_user": "$stand-in.email", "role": "manager", "team": "@team", "until": "@soon"},
+    "post prices/": {
+        "provider": "maker",
+        "model_id": "m-1*",
+        "effective_from": "2030-01-01",
+        "input": "3",
+        "cache_read": "0.30",
+        "cache_write": "3.75",
+        "output": "15",
+    },
+    "patch redaction/": {"redact_email": True},
+    "post redaction/try/": {"text": "hello"},
+    "post redaction/patterns/": {"name": "staff_number", "pattern": "EMP-[0-9]{6}"},
+    "patch redaction/patterns/{pk}/": {"enabled": False},
     "post telemetry/runs": {"producer": "p", "seq": 1, "runs": [{"run_id": "r", "started_at": "2026-01-01T00:00:00Z"}]},
     "post telemetry/events": {"producer": "p", "seq": 1, "events": [{"event_id": "e", "action": "output"}]},
     "post otlp/v1/traces": {"resourceSpans": [{"scopeSpans": [{"spans": []}]}]},
@@ -186,7 +212,10 @@ OBJECTS = {
     "notices": ("notice", "pk"),
     "organisations": ("organisation", "slug"),
     "packs": ("pack", "slug"),
+    "prices": ("price", "pk"),
+    "producers": ("producer", "pk"),
     "promotions": ("promotion", "pk"),
+    "redaction": ("redaction pattern", "pk"),
     "runs": ("run", "pk"),
     "subscriptions": ("subscription", "pk"),
     "teams": ("team", "slug"),
@@ -200,6 +229,7 @@ PATHS = {
     "post eval-runs/{pk}/outputs/": "replay",
     "post promotions/{pk}/start/": "ready promotion",
     "post tokens/{pk}/rotate/#of-a-person": "person's token",
+    "delete prices/{pk}/": "later price",
 }
 # Of which object a body or query speaks.
 NAMED = {

@@ -33,6 +33,7 @@ from apps.identity.services import update_team
 from apps.notices.models import Delivery, Notice, Webhook
 from apps.packs.models import Layer, Pack, PackVersion, PointerChange, Subscription
 from apps.promotions.models import Approval, Decision, Promotion
+from apps.telemetry.models import Price, RedactionPattern
 from tests import factories as make
 from tests.shown.world import World
 
@@ -59,6 +60,9 @@ def grow(world: World, rows: int) -> None:
     _access(place.tenant, things, people)
     _notices(things, people)
     _telemetry(place.tenant, numbers)
+    Price.objects.bulk_create([copy_of(things["price"], model_id=f"m-{number}") for number in numbers])
+    names = ["grown_" + "".join(chr(ord("a") + int(digit)) for digit in str(number)) for number in numbers]
+    RedactionPattern.objects.bulk_create([copy_of(things["redaction pattern"], name=name, enabled=False) for name in names])
     every = IntervalSchedule.objects.bulk_create([IntervalSchedule(every=1000 + number, period="minutes") for number in numbers])
     PeriodicTask.objects.bulk_create(
         [PeriodicTask(name=f"grown {each.pk}", task="core.sweep", interval=each, enabled=False) for each in every]

@@ -39,6 +39,9 @@ KINDS = {
     "grants/": ("agent grant", "team grant", "pack grant", "eval set grant"),
     "webhooks/": ("webhook",),
     "notices/": ("notice",),
+    "prices/": ("price", "later price"),
+    "producers/": ("producer",),
+    "redaction/patterns/": ("redaction pattern",),
 }
 MANY = ("approve", "reject")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
@@ -38,6 +39,8 @@ from apps.promotions.services.approving import approve_promotion
 from apps.promotions.services.going_live import bootstrap, start_promotion
 from apps.promotions.services.requests import request_promotion
 from apps.telemetry.models import Event, Producer, Run, RunScore
+from apps.telemetry.services import add_pattern, add_price, set_policy
+from apps.telemetry.services.pricing import AMOUNTS
 from tests import factories as make
 from tests.shown.api_table import OBJECTS
 from tests.shown.people import PEOPLE, Person
@@ -318,12 +321,25 @@ def _telemetry(place: Place, mark: str) -> None:
         assert sent.status_code == 202 and not sent.json()["rejected"], sent.content
     score_batch(ctx=make.system(place.tenant.pk))
     AgentToken.objects.filter(name=f"{mark} sender").update(revoked_at=timezone.now())
+    _rules(place, mark)
     place.objects |= {
         "run": Run.objects.get(run_id=f"run-{mark}"),
         "event": Event.objects.get(event_id=f"event-{mark}"),
         "score": RunScore.objects.get(run_id=f"run-{mark}"),
         "producer": Producer.objects.get(name=f"gw-{place.name}"),
     }
+
+
+def _rules(place: Place, mark: str) -> None:
+    """What telemetry is judged by. A tenant has one policy."""
+    system = make.system(place.tenant.pk)
+    amounts = {name: Decimal(1) for name in AMOUNTS}
+    for kind, begins in (("price", datetime(2026, 1, 1, tzinfo=UTC)), ("later price", soon())):
+        price = {"provider": f"maker-{place.name}", "model_id": "m*", "effective_from": begins.date(), "note": mark}
+        place.objects[kind] = add_price(ctx=system, amounts=amounts, **price)
+    place.objects["redaction policy"] = set_policy(ctx=system, changes={"redact_phone": True})
+    name = f"marks_{place.name}"
+    place.objects["redaction pattern"] = add_pattern(ctx=system, name=name, pattern=f"{mark}-[0-9]+")
 
 
 def agent_context(agent: Agent) -> ActionContext:

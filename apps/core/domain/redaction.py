@@ -25,10 +25,12 @@ from apps.core.domain.redaction_rules import RULES, SENSITIVE_KEY_TRIGGER, is_se
 from apps.core.domain.redaction_shapes import VERDICTS, Rule
 
 KEY_RULE = "sensitive_key"
+RULE_NAMES = frozenset(rule.name for rule in (*RULES, *EMAIL, *PHONE))
 # Numbers with as many digits as a payment card.
 _CARD_DIGITS = range(10**12, 10**19)
 # Numbers under a key named after a secret that are counts, scores or verdicts, and too small to be one.
 _COUNTS = range(-1, 101)
+_ROUNDS = 8
 _MARK = re2.compile(r"\[redacted:[a-z_]+\]")
 
 
@@ -73,13 +75,25 @@ class Redactor:
 
         A lone surrogate (which no secret holds) is looked at as a question mark and kept as it is.
         """
+        cleaned, names = self._once(text)
+        if not names or not self._patterns:
+            return cleaned, names
+        # A mark is a boundary that was not there before: a tenant's pattern may find more beside it.
+        for _ in range(_ROUNDS):
+            cleaned, more = self._once(cleaned)
+            if not more:
+                break
+            names = sorted({*names, *more})
+        return cleaned, names
+
+    def _once(self, text: str) -> tuple[str, list[str]]:
         encoded = text.encode("utf-8", "replace")
         fired = self._plain.Match(encoded)
         if not fired and not self._patterns:
             return text, []
         searched = encoded.decode("utf-8")
         # Rules in the order of their table, then the tenant's patterns.
-        found = [(start, end, index) for index in fired for start, end in self._rules[index].spans(searched)]
+        found = [(start, end, index) for index in fired or () for start, end in self._rules[index].spans(searched)]
         if self._patterns:
             found += self._own(searched)
         if not found:

@@ -6,7 +6,10 @@ from apps.core.domain.redaction_shapes import Rule
 
 # What follows a dot and is no top-level domain: names of files such as `icon@2x.png`.
 _FILES = frozenset(
-    "png jpg jpeg gif svg webp pdf css scss js mjs ts tsx jsx json yaml yml toml md txt csv html xml py rb go rs sh log lock".split()
+    (
+        *("png", "jpg", "jpeg", "gif", "svg", "webp", "pdf", "css", "scss", "js", "mjs", "ts", "tsx", "jsx", "json"),
+        *("yaml", "yml", "toml", "md", "txt", "csv", "html", "xml", "py", "rb", "go", "rs", "sh", "log", "lock"),
+    )
 )
 _MIN_DIGITS, _MAX_DIGITS = 7, 15
 
@@ -33,10 +36,18 @@ def _apart(text: str, start: int, end: int) -> bool:
     return not after or not (after[0].isalnum() or after[0] in "_/%@" or (after[0] in ".-:," and after[1:2].isalnum()))
 
 
+def _alone(text: str, start: int, end: int) -> bool:
+    """False also after a group of digits: it goes on from there, as the numbers of accounts do."""
+    return _apart(text, start, end) and not (
+        text[start] == "0" and text[max(0, start - 1) : start] == " " and text[max(0, start - 2) : start - 1].isdigit()
+    )
+
+
 # Letters of every language: what is not ASCII, since classes of Unicode make programs a thousand times as large.
 _WORD = r"A-Za-z0-9\x{80}-\x{10ffff}"
 _SEPARATED = r"[ .\-/\x{a0}\x{2011}]?"
 _GROUPS = rf"(?:{_SEPARATED}\(?\d{{1,5}}\)?)"
+_CALLED = r"(?i:(?:phone|telephone|tel|mobile|cell|fax|whatsapp|call|sms|telefon|handy)(?: ?(?:no|nr|number))?\.?[ :=]{1,3})"
 
 EMAIL = (
     Rule(
@@ -49,7 +60,7 @@ EMAIL = (
 )
 PHONE = (
     # With a country: +49 30 901820, +1 (212) 555-0143, 0044 20 7946 0958.
-    Rule("phone", r"\+[1-9]|(?:^|[^0-9])00[1-9]", rf"(?:\+|00)[1-9]\d{{0,2}}{_GROUPS}{{2,6}}", _number, _apart),
+    Rule("phone", r"\+[1-9]|(?:^|[^0-9])00[1-9]", rf"(?:\+|00)[1-9]\d{{0,2}}{_GROUPS}{{2,6}}", _number, _alone),
     # North American: (212) 555-0143, 212-555-0143, 212.555.0143.
     Rule("phone", r"\d{3}[).\- ]+\d{3}[.\- ]\d{4}", r"(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}", None, _apart),
     # National, with its leading zero in a group of its own: 030 901820, 0171/1234567, (0)20 7946 0958, 01 42 68 53 00.
@@ -58,13 +69,13 @@ PHONE = (
         r"(?:^|[^0-9.-])0\d{1,4}\)?[ /-]+\d{2}",
         r"\(?0\d{1,4}\)?(?: ?[/-] ?| )\d{2,8}(?:[ -]\d{2,5}){0,4}",
         lambda value: 9 <= sum(c.isdigit() for c in value) <= 12,
-        _apart,
+        _alone,
     ),
     # Any number that is called one.
     Rule(
         "phone",
-        r"(?i)(?:phone|telephone|tel|mobile|cell|fax|whatsapp|call|sms|telefon|handy)(?: ?(?:no|nr|number))?\.?[ :=]{1,3}\(?\d{2}",
-        r"(?i)\b(?:phone|telephone|tel|mobile|cell|fax|whatsapp|call|sms|telefon|handy)(?: ?(?:no|nr|number))?\.?[ :=]{1,3}(\(?\d{2,5}\)?(?:[ .\-/]?\d{2,6}){1,4})",
+        rf"{_CALLED}\(?\d{{2}}",
+        rf"\b{_CALLED}(\(?\d{{2,5}}\)?(?:[ .\-/]?\d{{2,6}}){{1,4}})",
         _number,
         _apart,
     ),

@@ -77,7 +77,7 @@ def checked(name: str, text: str, *, taken: frozenset[str] = frozenset()) -> Pat
     if _ANCHORS.search(text):
         raise _refused(r"\A, \z, \C and \Q cannot be used; ^ and $ stand for the ends of a text.")
     if _FLAGS.search(text):
-        raise _refused("Named groups and flags other than (?i) and (?s) cannot be used.")
+        raise _refused("Look-around, named groups and flags other than (?i) and (?s) cannot be used.")
     try:
         pattern = Pattern(name, text)
     except re2.error as error:

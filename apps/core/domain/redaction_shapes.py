@@ -103,8 +103,11 @@ def _redacted(value: str) -> bool:
 
 # How a check that is named after a secret says what it found (`no_secrets: passed`): verdicts, and no secrets.
 VERDICTS = frozenset(
-    "passed failed pass fail ok okay yes no clean dirty skipped skip warning warn error unknown absent present found missing detected "
-    "low medium high n/a true false none safe unsafe pending inconclusive".split()
+    (
+        *("passed", "failed", "pass", "fail", "ok", "okay", "yes", "no", "clean", "dirty", "skipped", "skip", "warning", "warn"),
+        *("error", "unknown", "absent", "present", "found", "missing", "detected", "low", "medium", "high", "n/a", "true"),
+        *("false", "none", "safe", "unsafe", "pending", "inconclusive"),
+    )
 )
 _PLACEHOLDER_WORDS = VERDICTS | {"null", "nil", "undefined", "required", "optional", "string", "redacted"}
 _PLACEHOLDER = re2.compile(

@@ -147,7 +147,7 @@ VENDORS: tuple[Rule, ...] = (
     _known("sendgrid_key", r"SG\.[A-Za-z0-9_-]{8}", r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{32,}"),
     _known("npm_token", "npm_[A-Za-z0-9]{8}", r"npm_[A-Za-z0-9]{36}\b"),
     _known("pypi_token", "pypi-A", "pypi-A[A-Za-z0-9_-]{40,}"),
-    Rule("telegram_token", r":AA[A-Za-z0-9_-]{8}", r"\b\d{8,10}:AA[A-Za-z0-9_-]{33}"),
+    Rule("telegram_token", r":AA[A-Za-z0-9_-]{8}", r"(?:\b|bot)(\d{8,10}:AA[A-Za-z0-9_-]{33})"),
     Rule(
         "discord_token",
         BEGIN + r"[MNO][A-Za-z0-9_-]{23,25}\.",
