@@ -151,7 +151,8 @@ GRANTS: dict[str, str] = {
     "promotions_decision": APPEND,
     # Telemetry
     "telemetry_run": columns(*RUN_COMPLETED),
-    "telemetry_event": APPEND,
+    # What is known once the rest of a trace has come.
+    "telemetry_event": columns("run_id", "tier", "flags"),
     "telemetry_ledger": columns("final", "hashes"),
     "telemetry_runscore": APPEND,
     # The update is for FOR UPDATE alone.
@@ -175,6 +176,7 @@ GRANTS: dict[str, str] = {
     "telemetry_price": "SELECT, INSERT, DELETE",
     "telemetry_redactionpolicy": columns("redact_email", "redact_phone", "store_content", "updated_at"),
     "telemetry_redactionpattern": columns("name", "pattern", "enabled", "updated_at"),
+    "telemetry_opentraces": columns("due_at") + ", DELETE",
     # History of governed objects: read, and added to
     **dict.fromkeys(
         (
@@ -235,6 +237,7 @@ FUNCTIONS = (
     "identity_person_of(text,text)",
     "identity_signed_in(uuid)",
     "telemetry_make_partitions(integer)",
+    "telemetry_traces_due(timestamp with time zone)",
     "packs_reached_tenants()",
     "packs_reached_agents()",
     "packs_reached_packs(uuid)",

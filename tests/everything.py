@@ -15,6 +15,7 @@ from apps.notices.services import choose_emails, create_webhook
 from apps.notices.services.notifying import spread_waiting
 from apps.promotions.models import ApprovalReminder, Promotion
 from apps.promotions.tasks import reassess_due
+from apps.telemetry.models import OpenTraces
 from apps.telemetry.services import add_pattern, add_price, set_policy
 from apps.telemetry.services.pricing import AMOUNTS
 from tests import factories as make
@@ -35,6 +36,7 @@ def everything(world: World) -> None:
     score_runs()
     harness.send(sending.run())
     harness.send_events(sending.event())
+    OpenTraces.objects.create(tenant=world.tenant, roots=["a" * 32], due_at=timezone.now())
     reassess_due()
     waiting = Promotion.objects.get(pk=asked["id"])
     ApprovalReminder.objects.create(tenant=world.tenant, promotion=waiting, kind="first", since=waiting.awaiting_since)

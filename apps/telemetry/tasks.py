@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
+
 import structlog
 from celery import shared_task
 from django.utils import timezone
 
+from apps.core.context import system_context
 from apps.telemetry.partitions import days_ready, make_partitions
+from apps.telemetry.selectors.traces import tenants_with_traces_due
+from apps.telemetry.services.otlp import settle_traces
 
 log = structlog.get_logger(__name__)
+# The scheduler starts the task again at once; a long queue must not keep other tasks of this worker waiting.
+BUDGET_S = 20.0
 
 
 @shared_task(name="telemetry.make_partitions")
@@ -20,3 +27,16 @@ def make_partitions_task() -> None:
         log.error("telemetry.no_partition_ahead", made=made)
     else:
         log.info("telemetry.partitions", made=made, days_ready=ready)
+
+
+@shared_task(name="telemetry.settle_traces")
+def settle_traces_task() -> None:
+    """Settles the traces of spans that are due, tenant by tenant. Safe to repeat and to run twice at once."""
+    until = time.monotonic() + BUDGET_S
+    for tenant_id in tenants_with_traces_due(timezone.now()):
+        try:
+            while time.monotonic() < until and settle_traces(ctx=system_context("telemetry.settle_traces", tenant_id=tenant_id)):
+                pass
+        except Exception:
+            # One tenant's trouble is not another's: it stays queued and is said aloud.
+            log.exception("telemetry.settling_failed", tenant_id=str(tenant_id))

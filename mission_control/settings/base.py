@@ -265,6 +265,7 @@ CELERY_BEAT_SCHEDULE = {
     "promotions.reassess_due": {"task": "promotions.reassess_due", "schedule": 15.0, "options": {"expires": 15}},
     "promotions.tend": {"task": "promotions.tend", "schedule": 60.0, "options": {"expires": 60}},
     "telemetry.make_partitions": {"task": "telemetry.make_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
+    "telemetry.settle_traces": {"task": "telemetry.settle_traces", "schedule": 5.0, "options": {"expires": 5}},
     "notices.deliver": {"task": "notices.deliver", "schedule": 5.0, "options": {"expires": 5}},
     "notices.forget": {"task": "notices.forget", "schedule": 86400.0, "options": {"expires": 3600}},
     "audit.export_heads": {"task": "audit.export_heads", "schedule": 3600.0, "options": {"expires": 3600}},

@@ -5,10 +5,12 @@ from apps.telemetry.models.producers import Producer
 from apps.telemetry.models.redaction import Content, RedactionPattern, RedactionPolicy
 from apps.telemetry.models.reported import Event, Reported, Run, Tier
 from apps.telemetry.models.scores import RunScore, UnscoredBatch
+from apps.telemetry.models.traces import OpenTraces
 
 __all__ = [
     "Content",
     "Event",
+    "OpenTraces",
     "Price",
     "Producer",
     "RedactionPattern",

@@ -103,13 +103,15 @@ def _place(decoded: Decoded, mapped: list[Mapped]) -> set[str]:
         for key, parent in parents.items()
     }
     at = places(nodes, by_key)
+    # An agent that says its own tier says it for its steps.
+    told = {found.run.run_id: found.run.tier for found in mapped if found.run is not None}
     roots: set[str] = set()
     for key, found in by_key.items():
         place, event, run = at[key], found.event, found.run
         if event.run_id is None:
             event.run_id = place.run
         if event.tier is None:
-            event.tier = place.tier  # type: ignore[assignment]
+            event.tier = told.get(place.run or "") or place.tier
         if run is not None and run.tier is None:
             run.tier = event.tier
         above = parents[key]

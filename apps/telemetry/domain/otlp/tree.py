@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
+from apps.telemetry.domain.items import Tier
+
 Key = TypeVar("Key")
 
-TIERS = ("T1", "T2", "T3")
+TIERS: tuple[Tier, ...] = ("T1", "T2", "T3")
 
 
 class Node(NamedTuple, Generic[Key]):
@@ -25,7 +27,7 @@ class Place(NamedTuple):
     known: bool
 
     @property
-    def tier(self) -> str | None:
+    def tier(self) -> Tier | None:
         """T1 for the outermost run, T2 for the next, T3 for all below; None when unknown or in no run."""
         return TIERS[min(self.depth, 3) - 1] if self.known and self.depth else None
 
