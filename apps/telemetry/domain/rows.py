@@ -126,12 +126,12 @@ def mismatches(item: RunItem | EventItem, truth: Mapping[str, Collection[str]]) 
     `truth` gives for a claim the spellings that are right (`{"agent": {"helpdesk-1", "acme/helpdesk-1"}}`); an empty collection contradicts
     every claim, an absent one none.
     """
-    claims = (_RUN if isinstance(item, RunItem) else _EVENT).claims(item)
-    return {
-        name: claimed
-        for name, claimed in zip(_CLAIMS, claims, strict=False)
-        if claimed is not None and name in truth and claimed not in truth[name]
-    }
+    found = {}
+    names, claims = (_CLAIMS, _RUN.claims(item)) if isinstance(item, RunItem) else (_EVENT_CLAIMS, _EVENT.claims(item))
+    for name, claimed in zip(names, claims, strict=True):
+        if claimed is not None and name in truth and claimed not in truth[name]:
+            found[name] = claimed
+    return found
 
 
 def run_row(
@@ -208,7 +208,7 @@ def _prepared(
 ) -> tuple[list[Any], tuple[str, ...], tuple[str, ...]]:
     """The redacted values of `fields` as columns take them, the names of the rules that fired, and the flags of the row."""
     values = list(fields.get(item))
-    marks = set(flags)
+    marks, names = set(flags), set[str]()
     if not redactor.stores_texts:
         for place in fields.content:
             if values[place] is not None:
@@ -218,7 +218,6 @@ def _prepared(
     if claimed:
         marks.add("mismatch")
         values[fields.catch_all] = {**(values[fields.catch_all] or {}), CLAIMED: claimed}
-    names: set[str] = set()
     # One look at the whole item decides for nearly all that there is nothing to redact.
     if not clean and not redactor.clean_json(encode_item(item) if body is None else body):
         for place, value in enumerate(values):
@@ -231,6 +230,6 @@ def _prepared(
             marks.add("redacted")
     for place in fields.json_or_text:
         value = values[place]
-        if value is not None and not isinstance(value, str):
+        if isinstance(value, dict | list):
             values[place] = _JSON.encode(value).decode()
-    return values, tuple(sorted(names)), tuple(sorted(marks))
+    return values, tuple(sorted(names)) if names else (), tuple(sorted(marks)) if marks else ()
