@@ -157,6 +157,9 @@ GRANTS: dict[str, str] = {
     # The update is for FOR UPDATE alone.
     "telemetry_unscoredbatch": columns("created_at") + ", DELETE",
     "telemetry_producer": columns("ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"),
+    "telemetry_export": columns(
+        *("state", "rows_done", "size_bytes", "parts", "position", "attempt", "beat_at", "error", "started_at", "finished_at", "expires_at")
+    ),
     # History of governed objects: read, and added to
     **dict.fromkeys(
         (
@@ -214,6 +217,7 @@ FUNCTIONS = (
     "identity_person_of(text,text)",
     "identity_signed_in(uuid)",
     "telemetry_make_partitions(integer)",
+    "telemetry_exports()",
     "packs_reached_tenants()",
     "packs_reached_agents()",
     "packs_reached_packs(uuid)",
