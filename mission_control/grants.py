@@ -177,6 +177,9 @@ GRANTS: dict[str, str] = {
     "telemetry_redactionpolicy": columns("redact_email", "redact_phone", "store_content", "updated_at"),
     "telemetry_redactionpattern": columns("name", "pattern", "enabled", "updated_at"),
     "telemetry_opentraces": columns("due_at") + ", DELETE",
+    "telemetry_export": columns(
+        *("state", "rows_done", "size_bytes", "parts", "position", "attempt", "beat_at", "error", "started_at", "finished_at", "expires_at")
+    ),
     # History of governed objects: read, and added to
     **dict.fromkeys(
         (
@@ -238,6 +241,7 @@ FUNCTIONS = (
     "identity_signed_in(uuid)",
     "telemetry_make_partitions(integer)",
     "telemetry_traces_due(timestamp with time zone)",
+    "telemetry_exports()",
     "packs_reached_tenants()",
     "packs_reached_agents()",
     "packs_reached_packs(uuid)",

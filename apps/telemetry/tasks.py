@@ -1,4 +1,4 @@
-"""Upkeep of telemetry's storage."""
+"""Upkeep of telemetry's storage, and exports in the background."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from celery import shared_task
 from django.utils import timezone
 
 from apps.core.context import system_context
+from apps.core.storage import StorageError
 from apps.telemetry.partitions import days_ready, make_partitions
 from apps.telemetry.selectors.traces import tenants_with_traces_due
+from apps.telemetry.services.exporting import export_turn, tend_exports
 from apps.telemetry.services.otlp import settle_traces
 
 log = structlog.get_logger(__name__)
@@ -40,3 +42,19 @@ def settle_traces_task() -> None:
         except Exception:
             # One tenant's trouble is not another's: it stays queued and is said aloud.
             log.exception("telemetry.settling_failed", tenant_id=str(tenant_id))
+
+
+@shared_task(name="telemetry.export", acks_late=True)
+def export_task(tenant_id: str, export_id: str) -> None:
+    """One turn at writing an export; the next is sent for. Safe to repeat."""
+    export_turn(tenant_id=tenant_id, export_id=export_id)
+
+
+@shared_task(name="telemetry.tend_exports", acks_late=True)
+def tend_exports_task() -> dict[str, int]:
+    """Exports whose message or writer was lost go on, those whose time is over go."""
+    try:
+        return tend_exports()
+    except StorageError:
+        log.exception("telemetry.exports_away")
+        return {}

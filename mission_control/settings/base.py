@@ -236,6 +236,9 @@ SPECTACULAR_SETTINGS = {
         "KindEnum": "apps.packs.models.PackKind",
         "NoticeKindEnum": "apps.notices.models.KINDS",
         "DeliveryStateEnum": "apps.notices.models.DeliveryState",
+        "ExportKindEnum": "apps.telemetry.api.exports.KINDS",
+        "ExportFormatEnum": "apps.telemetry.api.exports.FORMATS",
+        "ExportStateEnum": "apps.telemetry.api.exports.STATES",
     },
 }
 
@@ -266,6 +269,7 @@ CELERY_BEAT_SCHEDULE = {
     "promotions.tend": {"task": "promotions.tend", "schedule": 60.0, "options": {"expires": 60}},
     "telemetry.make_partitions": {"task": "telemetry.make_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
     "telemetry.settle_traces": {"task": "telemetry.settle_traces", "schedule": 5.0, "options": {"expires": 5}},
+    "telemetry.tend_exports": {"task": "telemetry.tend_exports", "schedule": 30.0, "options": {"expires": 30}},
     "notices.deliver": {"task": "notices.deliver", "schedule": 5.0, "options": {"expires": 5}},
     "notices.forget": {"task": "notices.forget", "schedule": 86400.0, "options": {"expires": 3600}},
     "audit.export_heads": {"task": "audit.export_heads", "schedule": 3600.0, "options": {"expires": 3600}},
@@ -300,6 +304,13 @@ S3_ENDPOINT = env("S3_ENDPOINT")
 S3_REGION = env("S3_REGION", "us-east-1")
 S3_ACCESS_KEY_ID = env("S3_ACCESS_KEY_ID")
 S3_SECRET_ACCESS_KEY = env("S3_SECRET_ACCESS_KEY")
+
+# Folder, or s3://bucket/prefix, for the files of exports; web processes and workers have to reach the same one.
+EXPORTS_STORE = env("EXPORTS_STORE") or str(BASE_DIR / env("DATA_DIR", ".data") / "exports")
+# Hours for which a finished export can be downloaded, and what it may hold at the most.
+EXPORTS_KEPT_H = float(env("EXPORTS_KEPT_H", "24"))
+EXPORTS_MAX_ROWS = int(env("EXPORTS_MAX_ROWS", "1000000"))
+EXPORTS_MAX_BYTES = int(env("EXPORTS_MAX_BYTES", str(4 * 1024**3)))
 
 # Rows of history are found by their object; an index by date alone would serve nobody.
 SIMPLE_HISTORY_DATE_INDEX = False

@@ -158,6 +158,9 @@ get     redaction/patterns/           view               home       list      20
 post    redaction/patterns/           manage_tenant      home       none      201
 get     redaction/patterns/{pk}/      view               tenant     own       200
 patch   redaction/patterns/{pk}/      manage_tenant      tenant     own       200
+get     events/{pk}/                  view               tenant     own       200
+get     snapshot/                     view               home       list      200
+get     snapshot/#of-a-root           view               tenant     own       200
 get     resolve                       resolve            home       library   200   agent@team=409
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
@@ -204,6 +207,7 @@ OBJECTS = {
     "eval-results": ("result", "pk"),
     "eval-runs": ("harness run", "pk"),
     "eval-sets": ("eval set", "pk"),
+    "events": ("event", "pk"),
     "grants": ("agent grant", "pk"),
     "group-members": ("group member", "pk"),
     "groups": ("group", "pk"),
@@ -243,12 +247,14 @@ NAMED = {
     "get access/": "agent",
     "get access/#of-oneself": "pack",
     "get access/people/": "pack",
+    "get snapshot/#of-a-root": "run",
 }
 QUERIES = {
     "get resolve": "?pack=$pack.slug",
     "get access/": "?user=$person.email&object=agent:$agent",
     "get access/#of-oneself": "?object=pack:$pack",
     "get access/people/": "?object=pack:$pack",
+    "get snapshot/#of-a-root": "?root=$run.root_task_id",
 }
 # Rooms whose objects belong to no team: there the place `team` is the place `own`.
 WITHOUT_TEAMS = ("organisations", "tenants", "subscriptions")

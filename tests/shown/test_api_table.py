@@ -33,6 +33,8 @@ KINDS = {
     "tokens/": ("agent token", "person's token"),
     "runs/": ("run",),
     "events/": ("event",),
+    # Of root tasks, which are no rows of their own.
+    "snapshot/": (),
     "service-accounts/": ("service account",),
     "delegations/": ("delegation",),
     "groups/": ("group",),

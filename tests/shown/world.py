@@ -313,6 +313,7 @@ def _telemetry(place: Place, mark: str) -> None:
     agent: Any = place.objects["agent"]
     now = datetime.now(UTC).isoformat()
     run = {"run_id": f"run-{mark}", "task_type": "t", "started_at": now, "output": mark, "persona": mark, "pack": f"desk-{place.name}"}
+    run["root_task_id"] = f"root-{mark}"
     event = {"event_id": f"event-{mark}", "run_id": f"run-{mark}", "action": "output", "message": mark, "created_at": now}
     token = make.agent_token(agent, name=f"{mark} sender")
     for seq, (kind, item) in enumerate({"runs": run, "events": event}.items(), start=1):

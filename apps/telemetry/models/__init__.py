@@ -1,5 +1,6 @@
 """What PostgreSQL holds of telemetry."""
 
+from apps.telemetry.models.exports import UNDER_WAY, Export, ExportFormat, ExportKind, ExportState
 from apps.telemetry.models.pricing import Price
 from apps.telemetry.models.producers import Producer
 from apps.telemetry.models.redaction import Content, RedactionPattern, RedactionPolicy
@@ -8,8 +9,13 @@ from apps.telemetry.models.scores import RunScore, UnscoredBatch
 from apps.telemetry.models.traces import OpenTraces
 
 __all__ = [
+    "UNDER_WAY",
     "Content",
     "Event",
+    "Export",
+    "ExportFormat",
+    "ExportKind",
+    "ExportState",
     "OpenTraces",
     "Price",
     "Producer",
