@@ -156,6 +156,17 @@ GRANTS: dict[str, str] = {
     "telemetry_runscore": APPEND,
     # The update is for FOR UPDATE alone.
     "telemetry_unscoredbatch": columns("created_at") + ", DELETE",
+    "telemetry_unrolledbatch": columns("created_at") + ", DELETE",
+    "telemetry_rollup": columns(
+        *("runs", "successes", "failures", "tokens_in", "tokens_out", "cost_micros", "cost_count", "latency_sum", "latency_count"),
+        *("latencies", "score_sum", "score_count", "users", "marks"),
+    ),
+    "telemetry_facetcount": columns("count"),
+    "telemetry_posting": columns("ids"),
+    "telemetry_modelhealth": columns(
+        *("total_calls", "success_calls", "failed_calls", "avg_latency_ms", "avg_cost_micros", "quality_score"),
+        *("last_error", "last_error_at", "last_used_at", "updated_at"),
+    ),
     "telemetry_producer": columns("ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"),
     # History of governed objects: read, and added to
     **dict.fromkeys(
@@ -191,6 +202,10 @@ FUNCTIONS = (
     "audit_chains()",
     "identity_tenants_with(uuid)",
     "telemetry_waiting()",
+    "telemetry_unrolled()",
+    "telemetry_model_tenants()",
+    "telemetry_forget_rollups(timestamp with time zone,timestamp with time zone,timestamp with time zone)",
+    "telemetry_forget_postings(timestamp with time zone)",
     "promotions_open()",
     "notices_waiting()",
     "notices_due(timestamp with time zone)",

@@ -13,6 +13,7 @@ from apps.notices.services import choose_emails, create_webhook
 from apps.notices.services.notifying import spread_waiting
 from apps.promotions.models import ApprovalReminder, Promotion
 from apps.promotions.tasks import reassess_due
+from apps.telemetry.tasks import roll_up_task
 from tests import factories as make
 from tests.notices.telling import told
 from tests.promotions.test_loop import World, better
@@ -27,8 +28,9 @@ def everything(world: World) -> None:
     asked = world.request(world.draft()["id"])
     world.answer(better(world.live))
     harness = sending.harness(world.tenant)
-    harness.send(sending.run(), producer="p", seq=1)
+    harness.send(sending.run(provider="openai", model_id="gpt-5-mini"), producer="p", seq=1)
     score_runs()
+    roll_up_task()
     harness.send(sending.run())
     harness.send_events(sending.event())
     reassess_due()

@@ -25,6 +25,7 @@ from apps.telemetry.domain.rows import Row, event_row, run_row
 from apps.telemetry.partitions import make_partitions
 from apps.telemetry.services import storage
 from apps.telemetry.services.producers import Counts, arrived
+from apps.telemetry.services.rolling import await_roll_up
 from apps.telemetry.services.settle import Delivery, Settled, settle
 from apps.telemetry.services.tables import EVENTS, RUNS, Table
 from apps.telemetry.tracing import untraced
@@ -172,6 +173,7 @@ def _store(ctx: ActionContext, table: Table, groups: Groups, now: datetime) -> t
     new = storage.claim(cur, table, ctx.tenant_id, day, rows)
     fresh = [_row_of(settled[key]) for key in groups if key in new]
     ready = {day: [rows[key][0] for key in groups if key in new and settled[key].final]}
+    unfinished = {day: [rows[key][0] for key in groups if key in new and not settled[key].final]}
     completed: dict[str, Settled] = {}
     completing: dict[date, list[tuple[Any, ...]]] = {}
     if len(new) < len(groups):
@@ -183,8 +185,7 @@ def _store(ctx: ActionContext, table: Table, groups: Groups, now: datetime) -> t
             values[place[0]], values[place[1]] = known.row_id, known.day
             completed[key] = found
             completing.setdefault(known.day, []).append(tuple(values))
-            if found.final:
-                ready.setdefault(known.day, []).append(known.row_id)
+            (ready if found.final else unfinished).setdefault(known.day, []).append(known.row_id)
         if completed:
             storage.extend(cur, table, ctx.tenant_id, completed)
     if fresh or completing:
@@ -193,6 +194,11 @@ def _store(ctx: ActionContext, table: Table, groups: Groups, now: datetime) -> t
         for of_day, ids in ready.items():
             if ids:
                 _await_score(cur, ctx, of_day, ids, now)
+    at = table.columns.index("created_at")
+    for of_day in ready.keys() | unfinished.keys():
+        if ready.get(of_day) or unfinished.get(of_day):
+            moments = (row[at] for row in fresh) if of_day == day else ()
+            await_roll_up(cur, ctx, table.kind, of_day, ready.get(of_day, []), open_ids=unfinished.get(of_day), moments=moments, now=now)
     conflicts = [index for found in settled.values() for index in found.conflicts]
     return sum(found.accepted for found in settled.values()), sum(found.duplicates for found in settled.values()), conflicts
 
