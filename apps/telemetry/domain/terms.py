@@ -9,7 +9,7 @@ from collections.abc import Mapping
 DIMENSIONS: Mapping[str, tuple[str, ...]] = {
     "r": (
         *("tier", "status", "provider", "model_id", "persona", "skill", "mcp_server", "agent", "pack", "arm", "task_type", "success"),
-        *("flag", "team"),
+        *("flag", "team", "user"),
     ),
     "e": ("tier", "status", "provider", "model_id", "persona", "skill", "mcp_server", "mcp_tool", "agent", "action", "flag", "team"),
 }
@@ -26,8 +26,10 @@ PAIRS: Mapping[str, tuple[tuple[str, str], ...]] = {
 }
 # Those of which one row may have several values.
 SEVERAL = {"r": ("mcp_server", "flag"), "e": ("flag",)}
-# Not offered as values to choose from: who is limited to teams sees theirs only, everybody else has the agents.
-UNCOUNTED = ("team",)
+# Not offered as values to choose from: one finds a team by its agents, and a user is nobody's to look up in a list.
+UNCOUNTED = ("team", "user")
+# The user of a run that names none.
+NO_USER = ""
 BETWEEN = "\x1f"
 
 

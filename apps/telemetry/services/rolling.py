@@ -49,7 +49,8 @@ _PREPARE = """
 CREATE TEMPORARY TABLE IF NOT EXISTS telemetry_rolling (
     id uuid, counted bool, at timestamptz, team uuid, agent uuid, pack text, pack_version int, arm text, provider text, model_id text,
     of_user bool, mark bigint, success bool, tokens_in bigint, tokens_out bigint, cost_micros bigint, latency_ms bigint, bucket int, score int,
-    error text, tier text, status text, persona text, skill text, task_type text, action text, mcp_tool text, mcp_server text[], flag text[]
+    error text, tier text, status text, persona text, skill text, task_type text, action text, mcp_tool text, mcp_server text[],
+    flag text[], user_ref text
 ) ON COMMIT DELETE ROWS;
 DELETE FROM pg_temp.telemetry_rolling
 """
@@ -63,7 +64,8 @@ _FILL = {
     "r": f"""
 INSERT INTO pg_temp.telemetry_rolling
 SELECT r.id, %(counted)s, {_RUN_NAMES}, NULL, coalesce(r.error_code, r.status, 'failed'), r.tier, r.status, r.persona, r.skill, r.task_type,
-    NULL, NULL, CASE WHEN jsonb_typeof(r.mcp_servers) = 'array' THEN ARRAY(SELECT DISTINCT jsonb_array_elements_text(r.mcp_servers)) END, r.flags
+    NULL, NULL, CASE WHEN jsonb_typeof(r.mcp_servers) = 'array' THEN ARRAY(SELECT DISTINCT jsonb_array_elements_text(r.mcp_servers)) END,
+    r.flags, r.user_ref
 FROM telemetry_run r WHERE r.tenant_id = %(tenant)s AND r.day = %(day)s AND r.id = ANY(%(ids)s)
 """,
     "s": f"""
@@ -136,10 +138,10 @@ ON CONFLICT (tenant_id, provider, model_id, "window") DO UPDATE SET last_used_at
 def _values(kind: str, *, pairs: bool) -> str:
     """Rows of (dimension, value) for one row `r` of the temporary table."""
     several = SEVERAL[kind]
-    column = {"mcp_server": "r.mcp_server[1]"} if kind == "e" else {}
+    column = {"mcp_server": "r.mcp_server[1]"} if kind == "e" else {"user": "coalesce(r.user_ref, '')"}
 
     def value(name: str) -> str:
-        return f"{column.get(name, f'r.{name}')}::text"
+        return f"({column.get(name, f'r.{name}')})::text"
 
     names: list[tuple[str, ...]] = [(name,) for name in DIMENSIONS[kind] if name not in several]
     if pairs:
