@@ -180,6 +180,17 @@ GRANTS: dict[str, str] = {
     "telemetry_export": columns(
         *("state", "rows_done", "size_bytes", "parts", "position", "attempt", "beat_at", "error", "started_at", "finished_at", "expires_at")
     ),
+    "telemetry_unrolledbatch": columns("created_at") + ", DELETE",
+    "telemetry_rollup": columns(
+        *("runs", "successes", "failures", "tokens_in", "tokens_out", "cost_micros", "cost_count", "latency_sum", "latency_count"),
+        *("latencies", "score_sum", "score_count", "users", "marks"),
+    ),
+    "telemetry_facetcount": columns("count"),
+    "telemetry_posting": columns("ids"),
+    "telemetry_modelhealth": columns(
+        *("total_calls", "success_calls", "failed_calls", "avg_latency_ms", "avg_cost_micros", "quality_score"),
+        *("last_error", "last_error_at", "last_used_at", "updated_at"),
+    ),
     # History of governed objects: read, and added to
     **dict.fromkeys(
         (
@@ -217,6 +228,10 @@ FUNCTIONS = (
     "audit_chains()",
     "identity_tenants_with(uuid)",
     "telemetry_waiting()",
+    "telemetry_unrolled()",
+    "telemetry_model_tenants()",
+    "telemetry_forget_rollups(timestamp with time zone,timestamp with time zone,timestamp with time zone)",
+    "telemetry_forget_postings(timestamp with time zone)",
     "promotions_open()",
     "notices_waiting()",
     "notices_due(timestamp with time zone)",

@@ -18,6 +18,7 @@ from apps.promotions.tasks import reassess_due
 from apps.telemetry.models import OpenTraces
 from apps.telemetry.services import add_pattern, add_price, set_policy
 from apps.telemetry.services.pricing import AMOUNTS
+from apps.telemetry.tasks import roll_up_task
 from tests import factories as make
 from tests.notices.telling import told
 from tests.promotions.test_loop import World, better
@@ -32,8 +33,9 @@ def everything(world: World) -> None:
     asked = world.request(world.draft()["id"])
     world.answer(better(world.live))
     harness = sending.harness(world.tenant)
-    harness.send(sending.run(), producer="p", seq=1)
+    harness.send(sending.run(provider="openai", model_id="gpt-5-mini"), producer="p", seq=1)
     score_runs()
+    roll_up_task()
     harness.send(sending.run())
     harness.send_events(sending.event())
     OpenTraces.objects.create(tenant=world.tenant, roots=["a" * 32], due_at=timezone.now())

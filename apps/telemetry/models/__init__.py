@@ -5,6 +5,7 @@ from apps.telemetry.models.pricing import Price
 from apps.telemetry.models.producers import Producer
 from apps.telemetry.models.redaction import Content, RedactionPattern, RedactionPolicy
 from apps.telemetry.models.reported import Event, Reported, Run, Tier
+from apps.telemetry.models.rollups import ModelHealth, Rollup, UnrolledBatch
 from apps.telemetry.models.scores import RunScore, UnscoredBatch
 from apps.telemetry.models.traces import OpenTraces
 
@@ -16,14 +17,17 @@ __all__ = [
     "ExportFormat",
     "ExportKind",
     "ExportState",
+    "ModelHealth",
     "OpenTraces",
     "Price",
     "Producer",
     "RedactionPattern",
     "RedactionPolicy",
     "Reported",
+    "Rollup",
     "Run",
     "RunScore",
     "Tier",
+    "UnrolledBatch",
     "UnscoredBatch",
 ]

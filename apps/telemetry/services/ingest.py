@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from apps.telemetry.selectors.rules import rules_of
 from apps.telemetry.services import storage
 from apps.telemetry.services.judging import Judge
 from apps.telemetry.services.producers import Counts, arrived
+from apps.telemetry.services.rolling import await_roll_up
 from apps.telemetry.services.screening import screen
 from apps.telemetry.services.settle import Delivery, Settled, settle
 from apps.telemetry.services.tables import EVENTS, RUNS, Table
@@ -198,13 +199,29 @@ def _store(
     known = groups.keys() - new
     if new:
         storage.insert(cur, table, same, known=known)
-    ready = {same["day"]: [_id_of(found) for key, found in settled.items() if found.final and key in new]}
+    fresh = [found for key, found in settled.items() if key in new]
+    # By day: the ids of rows that are final now, and of those that are not.
+    ready, unfinished = {same["day"]: _ids(fresh, final=True)}, {same["day"]: _ids(fresh, final=False)}
     if known:
-        _complete(cur, ctx, table, groups, settled, ready, known, judge)
+        _complete(cur, ctx, table, groups, settled, ready, unfinished, known, judge)
     if table is RUNS:
         for of_day, ids in ready.items():
             if ids:
                 _await_score(cur, ctx, of_day, ids, same["received_at"])
+    at = table.columns.index("created_at")
+    for of_day in ready.keys() | unfinished.keys():
+        if ready.get(of_day) or unfinished.get(of_day):
+            moments = [found.values[at] for found in fresh if found.values] if of_day == same["day"] else ()
+            await_roll_up(
+                cur,
+                ctx,
+                table.kind,
+                of_day,
+                ready.get(of_day, []),
+                open_ids=unfinished.get(of_day),
+                moments=moments,
+                now=same["received_at"],
+            )
     conflicts = [index for found in settled.values() for index in found.conflicts]
     accepted, duplicates = sum(found.accepted for found in settled.values()), sum(found.duplicates for found in settled.values())
     return accepted, duplicates, conflicts, judge.skew_ms
@@ -223,11 +240,12 @@ def _complete(
     groups: Groups,
     settled: dict[str, Settled],
     ready: dict[date, list[UUID]],
+    unfinished: dict[date, list[UUID]],
     known: Collection[str],
     judge: Judge,
 ) -> None:
-    """What becomes of keys that the ledger knew: duplicates, conflicts, and rows that are completed. Puts it into `settled`, and into `ready` the
-    ids of rows that are final now."""
+    """What becomes of keys that the ledger knew: duplicates, conflicts, and rows that are completed. Puts it into `settled`, and
+    the ids of rows into `ready`, where they are final now, or `unfinished`."""
     completed: dict[str, Settled] = {}
     completing: dict[date, list[Settled]] = {}
     for key, stored in storage.lock(cur, table, ctx.tenant_id, known).items():
@@ -237,8 +255,7 @@ def _complete(
         completed[key] = found
         # The row that completes another goes under that one's id, which stands first.
         completing.setdefault(stored.day, []).append(found._replace(values=(stored.row_id, *found.values[1:])))
-        if found.final:
-            ready.setdefault(stored.day, []).append(stored.row_id)
+        (ready if found.final else unfinished).setdefault(stored.day, []).append(stored.row_id)
     if completed:
         storage.extend(cur, table, ctx.tenant_id, completed)
     for day, rows in completing.items():
@@ -246,11 +263,9 @@ def _complete(
         storage.complete(cur, table, day, [found._replace(values=values) for found, values in zip(rows, judged, strict=True)])
 
 
-def _id_of(found: Settled) -> UUID:
-    """The id of a key's row that is new: its first delivery is always stored."""
-    assert found.values is not None
-    row_id: UUID = found.values[0]
-    return row_id
+def _ids(rows: Iterable[Settled], *, final: bool) -> list[UUID]:
+    """The ids, which stand first, of new rows: a key's first delivery is always stored."""
+    return [found.values[0] for found in rows if found.final is final and found.values is not None]
 
 
 def _await_score(cur: Any, ctx: ActionContext, day: date, ids: list[UUID], now: datetime) -> None:

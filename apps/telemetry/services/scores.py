@@ -8,10 +8,12 @@ from uuid import UUID
 
 import msgspec
 from django.db import connection
+from django.utils import timezone
 
 from apps.core.context import ActionContext
 from apps.telemetry.native import cursor
 from apps.telemetry.selectors.scoring import UnscoredRuns
+from apps.telemetry.services.rolling import await_roll_up
 
 _STORE = """
 INSERT INTO telemetry_runscore
@@ -22,7 +24,7 @@ SELECT r.id, r.day, r.tenant_id, r.team_id, r.agent_id, r.run_id, r.pack, r.pack
 FROM unnest(%b::uuid[], %b::int[], %b::bigint[], %b::text[]) AS s (id, score, baseline_ms, parts)
 JOIN telemetry_run r ON r.id = s.id AND r.day = %b
 WHERE r.tenant_id = %b AND r.final
-ON CONFLICT DO NOTHING
+ON CONFLICT DO NOTHING RETURNING id
 """
 
 
@@ -49,7 +51,10 @@ def store_scores(*, ctx: ActionContext, claimed: UnscoredRuns, scores: Sequence[
             parts = [encode(score.parts).decode() for score in found]
             keys, points, baselines = [s.row_id for s in found], [s.score for s in found], [s.baseline_ms for s in found]
             cur.execute(_STORE, [keys, points, baselines, parts, day, ctx.tenant_id])
-            stored += cur.rowcount
+            new = [key for (key,) in cur.fetchall()]
+            stored += len(new)
+            if new:
+                await_roll_up(cur, ctx, "s", day, new, now=timezone.now())
         cur.execute(
             "DELETE FROM telemetry_unscoredbatch WHERE tenant_id = %b AND id = ANY(%b::uuid[])", [ctx.tenant_id, list(claimed.batches)]
         )
