@@ -279,6 +279,9 @@ CACHE_WATCHER = True
 # What a harness is told to keep a resolved pack for, in seconds.
 RESOLVE_TTL_S = int(env("RESOLVE_TTL_S", "60"))
 
+# Where the push stream is reached, …/api/v1/stream: the web sends harnesses there. Empty where a proxy routes that path to it.
+STREAM_URL = env("STREAM_URL")
+
 # Requests a second of one process; a burst of two seconds' worth is let through, 0 sets no limit.
 RATE_TOKEN_PER_S = float(env("RATE_TOKEN_PER_S", "500"))
 RATE_TENANT_PER_S = float(env("RATE_TENANT_PER_S", "5000"))

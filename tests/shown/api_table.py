@@ -148,6 +148,7 @@ get     events/                       view               home       list      20
 get     resolve                       resolve            home       library   200   agent@team=409
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
+get     stream                        heartbeat          home       none      307
 """
 
 # What a body holds where the OpenAPI document and the place's values do not say enough; `$kind` is the id of the place's object, `@key` its
