@@ -290,6 +290,8 @@ RESOLVE_TTL_S = int(env("RESOLVE_TTL_S", "60"))
 # Days for which figures of runs are kept: those by minute (and counts of values), and those by hour and day.
 ROLLUP_MINUTE_DAYS = float(env("ROLLUP_MINUTE_DAYS", "30"))
 ROLLUP_DAYS = float(env("ROLLUP_DAYS", "400"))
+# Where the push stream is reached, …/api/v1/stream: the web sends harnesses there. Empty where a proxy routes that path to it.
+STREAM_URL = env("STREAM_URL")
 
 # Requests a second of one process; a burst of two seconds' worth is let through, 0 sets no limit.
 RATE_TOKEN_PER_S = float(env("RATE_TOKEN_PER_S", "500"))

@@ -165,6 +165,7 @@ get     resolve                       resolve            home       library   20
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
 post    otlp/v1/traces                telemetry          home       none      200
+get     stream                        heartbeat          home       none      307
 """
 
 # What a body holds where the OpenAPI document and the place's values do not say enough; `$kind` is the id of the place's object, `@key` its
