@@ -26,6 +26,7 @@ class Topic(StrEnum):
 
     PACKS = "packs"
     TOKENS = "tokens"
+    COMMANDS = "commands"
 
 
 @dataclass(frozen=True, slots=True)
