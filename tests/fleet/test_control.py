@@ -14,7 +14,6 @@ from django.utils import timezone
 
 from apps.audit.models import Event
 from apps.fleet.models import Command, Delivery
-from apps.fleet.selectors.commands import with_progress
 from apps.fleet.services import order
 from apps.fleet.tasks import sweep
 from apps.telemetry.commands import commands_for
@@ -54,7 +53,7 @@ def test_a_command_is_handed_out_until_it_is_acknowledged(acme: Any) -> None:
     assert Event.objects.filter(action="fleet.pause", object_id=made["id"]).count() == 1
 
 
-def test_each_process_answers_for_itself_and_who_lags_is_named(acme: Any) -> None:
+def test_each_process_answers_for_itself_and_who_lags_is_named(acme: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     one = harness(acme, "bot", instance="host-1")
     two = Harness(one.tenant, one.agent, one.token, "host-2")
     one.beat()
@@ -65,8 +64,8 @@ def test_each_process_answers_for_itself_and_who_lags_is_named(acme: Any) -> Non
     assert [each["id"] for each in two.beat()["commands"]] == [str(command.pk)] and one.beat()["commands"] == []
     viewer = person(acme, "viewer")
     assert call(viewer, "GET", f"control/{command.pk}/", expected=200)["laggards"] == []
-    late = Command(pk=command.pk, tenant=acme, created_at=timezone.now() - timedelta(seconds=31), expires_at=command.expires_at)
-    assert with_progress(make.system(acme.pk), [late])[0].progress.laggards == [{"agent": "bot", "instance": "host-2"}]
+    monkeypatch.setattr("apps.fleet.selectors.commands.LAGGARD_AFTER", timedelta(0))
+    assert call(viewer, "GET", f"control/{command.pk}/", expected=200)["laggards"] == [{"agent": "bot", "instance": "host-2"}]
     # A process that begins while the pause holds is paused too.
     three = Harness(one.tenant, one.agent, one.token, "host-3")
     assert [each["action"] for each in three.beat()["commands"]] == ["pause"]

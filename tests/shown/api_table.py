@@ -148,6 +148,20 @@ get     events/                       view               home       list      20
 get     resolve                       resolve            home       library   200   agent@team=409
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
+
+post    heartbeat                     heartbeat          home       none      200
+get     harnesses/                    view               home       list      200
+get     control/                      view               home       list      200
+post    control/                      operate            object     own       201;hidden=422
+get     control/{pk}/                 view               tenant     own       200
+get     decisions/{pk}/convergence/   view               tenant     own       200
+get     actions/                      view               home       list      200
+post    actions/                      request_action     home       library   201   agent@team=409
+get     actions/{pk}/                 view               tenant     own       200
+post    actions/{pk}/approve/         approve            object     own       200
+post    actions/{pk}/deny/            approve            object     own       200
+post    actions/{pk}/use/             request_action     tenant     own       200
+post    suggestions/                  suggest            home       library   201
 """
 
 # What a body holds where the OpenAPI document and the place's values do not say enough; `$kind` is the id of the place's object, `@key` its
@@ -166,11 +180,17 @@ BODIES: dict[str, dict[str, Any]] = {
     "post promotions/reject/": {"promotions": [{"id": "$promotion"}], "comment": "no"},
     "post delegations/": {"to_user": "$stand-in.email", "role": "manager", "team": "@team", "until": "@soon"},
     "post telemetry/runs": {"producer": "p", "seq": 1, "runs": [{"run_id": "r", "started_at": "2026-01-01T00:00:00Z"}]},
+    "post heartbeat": {"status": "working", "serving": []},
+    "post control/": {"target": "agent:$tenant.slug/$agent.slug", "action": "resume"},
+    "post actions/": {"tool": "mail.send", "pack": "$pack.slug"},
+    "post suggestions/": {"pack": "$pack.slug", "content": "@content"},
     "post telemetry/events": {"producer": "p", "seq": 1, "events": [{"event_id": "e", "action": "output"}]},
 }
 # Of which object a path speaks, by its first part; the attribute that names it there.
 OBJECTS = {
+    "actions": ("action request", "pk"),
     "agents": ("agent", "slug"),
+    "control": ("command", "pk"),
     "decisions": ("decision", "pk"),
     "delegations": ("delegation", "pk"),
     "eval-results": ("result", "pk"),
@@ -208,6 +228,9 @@ NAMED = {
     "post tokens/": "agent",
     "post members/#with-a-reference": "team",
     "get resolve": "pack",
+    "post control/": "agent",
+    "post actions/": "pack",
+    "post suggestions/": "pack",
     "get access/": "agent",
     "get access/#of-oneself": "pack",
     "get access/people/": "pack",

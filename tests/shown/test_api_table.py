@@ -38,6 +38,9 @@ KINDS = {
     "groups/": ("group",),
     "grants/": ("agent grant", "team grant", "pack grant", "eval set grant"),
     "webhooks/": ("webhook",),
+    "harnesses/": ("harness",),
+    "control/": ("command",),
+    "actions/": ("action request",),
     "notices/": ("notice",),
 }
 MANY = ("approve", "reject")

@@ -12,7 +12,6 @@ from apps.fleet.domain.requests import LONGEST_S, SHORTEST_S
 from apps.fleet.domain.requests import MAX_REASON as MAX_ASKED
 from apps.fleet.models import ActionRequest, Command, Delivery, Harness, Serving, Suggestion
 from apps.fleet.models.commands import ORDERS
-from apps.fleet.selectors.commands import Progress
 from apps.fleet.services.suggestions import MAX_BYTES
 
 
@@ -88,9 +87,8 @@ class CommandSerializer(serializers.ModelSerializer[Command]):
         read_only_fields: tuple[str, ...] = fields
 
     @extend_schema_field({"type": "object", "additionalProperties": {"type": "integer"}})
-    def get_counts(self, command: Any) -> dict[str, int]:
-        progress: Progress = command.progress
-        return {**progress.counts, "total": progress.total}
+    def get_counts(self, command: Command) -> dict[str, int]:
+        return {**command.progress.counts, "total": command.progress.total}
 
 
 class CommandDetailSerializer(CommandSerializer):

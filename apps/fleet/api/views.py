@@ -20,7 +20,7 @@ from apps.fleet.api import serializers as s
 from apps.fleet.models import ActionRequest, Command, Harness, Suggestion
 from apps.fleet.models.commands import KINDS, ORDERS
 from apps.fleet.models.requests import STATES
-from apps.fleet.selectors.commands import with_progress
+from apps.fleet.selectors.commands import counted
 from apps.fleet.selectors.harnesses import in_state
 from apps.fleet.services.requests import visible_request
 
@@ -81,7 +81,7 @@ class HarnessViewSet(mixins.ListModelMixin, ContextViewSet):
         return rows
 
 
-class ControlViewSet(ContextViewSet):
+class ControlViewSet(mixins.ListModelMixin, ContextViewSet):
     """Pause, resume, stop or restart an agent, a tier or a tree, and see who has done so."""
 
     queryset = Command.objects.none()
@@ -89,14 +89,8 @@ class ControlViewSet(ContextViewSet):
     filterset_class = CommandFilter
 
     def get_queryset(self) -> QuerySet[Command]:
-        rows: QuerySet[Command] = Command.objects.restrict(self.ctx)
+        rows: QuerySet[Command] = counted(Command.objects.restrict(self.ctx))
         return rows
-
-    @extend_schema(responses=s.CommandSerializer(many=True))
-    def list(self, request: Request) -> Response:
-        """The newest first."""
-        page = with_progress(self.ctx, self.paginate_queryset(self.filter_queryset(self.get_queryset())) or [])
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
     @extend_schema(request=s.OrderSerializer, responses={201: s.CommandDetailSerializer})
     def create(self, request: Request) -> Response:
@@ -112,8 +106,8 @@ class ControlViewSet(ContextViewSet):
         return self._shown(Command.objects.visible(self.ctx, pk=pk), 200)
 
     def _shown(self, command: Command, status: int) -> Response:
-        rows = Command.objects.prefetch_related("deliveries__agent").filter(pk=command.pk)
-        return Response(s.CommandDetailSerializer(with_progress(self.ctx, rows)[0]).data, status=status)
+        found = counted(Command.objects.prefetch_related("deliveries__agent")).get(pk=command.pk)
+        return Response(s.CommandDetailSerializer(found).data, status=status)
 
 
 class ActionRequestViewSet(mixins.ListModelMixin, ContextViewSet):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.functional import cached_property
 
 from apps.core.models import TenantOwned
 from apps.fleet.domain.commands import OPEN, Kind, Order, State
+from apps.fleet.domain.progress import Progress, progress_of
 
 KINDS = [(kind.value, kind.value) for kind in Kind]
 ORDERS = [(order.value, order.value) for order in Order]
@@ -48,6 +51,12 @@ class Command(TenantOwned):
     @property
     def target(self) -> str:
         return f"{self.kind}:{self.name}"
+
+    @cached_property
+    def progress(self) -> Progress:
+        """Of a row that `selectors.commands.counted` read."""
+        counts = {state: getattr(self, f"n_{state}") for state, _ in STATES}
+        return progress_of(counts, self.late, over=self.expires_at <= timezone.now())  # type: ignore[attr-defined]
 
 
 class Delivery(TenantOwned):
