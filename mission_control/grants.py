@@ -123,6 +123,13 @@ GRANTS: dict[str, str] = {
     "packs_servedpack": APPEND,
     "packs_packgrouppermission": columns("until", "granted_by_id") + ", DELETE",
     "packs_subscription": columns("pinned_id") + ", DELETE",
+    # Fleet
+    "fleet_harness": columns("status", "ttl_s", "last_seen_at", "stale", "flags"),
+    "fleet_serving": columns("digest", "since", "traced") + ", DELETE",
+    "fleet_command": APPEND,
+    "fleet_delivery": columns("state", "handed_out", "delivered_at", "closed_at", "superseded_by_id"),
+    "fleet_actionrequest": columns("state", "decided_by_id", "decided_at", "comment", "used_at"),
+    "fleet_suggestion": APPEND,
     # Evals
     "evals_evalset": columns("title", "description"),
     "evals_evalsetgrouppermission": columns("until", "granted_by_id") + ", DELETE",
@@ -264,6 +271,10 @@ FUNCTIONS = (
     "packs_reached_subscriptions(uuid)",
     "packs_flag_skipped(uuid[])",
     "core_user_ref_of(uuid,uuid)",
+    "fleet_expire(timestamp with time zone)",
+    "fleet_forget(timestamp with time zone,timestamp with time zone)",
+    "fleet_figures()",
+    "fleet_reached_harnesses(text)",
 )
 
 # Trigger functions that compare a row with other tenants' and so are the owner's: nobody may call them.

@@ -10,6 +10,7 @@ from apps.audit.models import ExportedHead
 from apps.core.models import IdempotencyRecord
 from apps.evals.models import EvalSet
 from apps.evals.tasks import score_runs
+from apps.identity.models import Agent
 from apps.identity.services import grant
 from apps.notices.services import choose_emails, create_webhook
 from apps.notices.services.notifying import spread_waiting
@@ -46,7 +47,12 @@ def everything(world: World) -> None:
     world.call("manager", "post", f"promotions/{asked['id']}/start/", {}, 200)
     make.delegation(world.tenant, world.people["manager"])
     IdempotencyRecord.objects.create(tenant_id=world.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
-    world.call("agent", "get", "resolve?pack=desk", None, 200)
+    digest = world.call("agent", "get", "resolve?pack=desk", None, 200)["digest"]
+    world.call("agent", "post", "heartbeat", {"serving": [{"pack": "desk", "digest": digest}]}, 200)
+    world.call("operator", "post", "control/", {"target": "agent:acme/helpdesk-1", "action": "pause"}, 201)
+    world.call("agent", "post", "suggestions/", {"pack": "desk", "content": make.content("You answer kindly.")}, 201)
+    Agent.objects.filter(tenant=world.tenant, slug="helpdesk-1").update(autonomy="A2")
+    world.call("agent", "post", "actions/", {"tool": "mail.send", "pack": "desk"}, 201)
     system = make.system(world.tenant.pk)
     create_webhook(ctx=system, name="chat", url="http://127.0.0.1:9/in", events=["promotions.decided"])
     told(world.tenant, kind="promotions.decided")

@@ -28,6 +28,7 @@ class Topic(StrEnum):
     TOKENS = "tokens"
     PRICES = "prices"
     REDACTION = "redaction"
+    COMMANDS = "commands"
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,15 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
         {
+            "title": "Fleet",
+            "separator": True,
+            "items": [
+                _link("Harnesses", "dns", "fleet_harness"),
+                _link("Commands", "settings_remote", "fleet_command"),
+                _link("Action requests", "front_hand", "fleet_actionrequest"),
+            ],
+        },
+        {
             "title": "Notices",
             "separator": True,
             "items": [

@@ -274,6 +274,8 @@ CELERY_BEAT_SCHEDULE = {
     "telemetry.model_health": {"task": "telemetry.model_health", "schedule": 60.0, "options": {"expires": 60}},
     "telemetry.forget_rollups": {"task": "telemetry.forget_rollups", "schedule": 86400.0, "options": {"expires": 3600}},
     "notices.deliver": {"task": "notices.deliver", "schedule": 5.0, "options": {"expires": 5}},
+    "fleet.sweep": {"task": "fleet.sweep", "schedule": 60.0, "options": {"expires": 60}},
+    "fleet.forget": {"task": "fleet.forget", "schedule": 86400.0, "options": {"expires": 3600}},
     "notices.forget": {"task": "notices.forget", "schedule": 86400.0, "options": {"expires": 3600}},
     "audit.export_heads": {"task": "audit.export_heads", "schedule": 3600.0, "options": {"expires": 3600}},
     "core.sweep": {"task": "core.sweep", "schedule": 600.0, "options": {"expires": 600}},

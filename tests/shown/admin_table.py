@@ -64,6 +64,9 @@ notices.Notice                     view    own       notice
 notices.Delivery                   view    own       delivery
 notices.Webhook                    view    own       webhook
 promotions.Awaited                 approve waits     promotion
+fleet.Harness                      view+   own       harness
+fleet.Command                      view+   own       command
+fleet.ActionRequest                view+   own       action request
 """
 
 ACTS = """
@@ -156,6 +159,13 @@ notices.Webhook        change             manage_tenant      tenant    own      
 notices.Webhook        rotate             manage_tenant      tenant    own       webhook          200
 notices.Webhook        switch-off         manage_tenant      tenant    own       webhook          302
 notices.Webhook        switch-on          manage_tenant      tenant    own       webhook          idle
+identity.Agent         fleet-pause        operate            object    own       agent            302
+identity.Agent         fleet-resume       operate            object    own       agent            302
+identity.Agent         fleet-restart      operate            object    own       agent            302
+identity.Agent         fleet-stop         operate            object    own       agent            302
+fleet.Command          *order             operate            home      none      -                302
+fleet.ActionRequest    approve            approve            object    own       action request   302
+fleet.ActionRequest    deny               approve            object    own       action request   302
 """
 
 # Who signs in to the admin: a session is never narrowed, and programs have none.

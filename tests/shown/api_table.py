@@ -166,6 +166,20 @@ post    telemetry/runs                telemetry          home       none      20
 post    telemetry/events              telemetry          home       none      202
 post    otlp/v1/traces                telemetry          home       none      200
 get     stream                        heartbeat          home       none      307
+
+post    heartbeat                     heartbeat          home       none      200
+get     harnesses/                    view               home       list      200
+get     control/                      view               home       list      200
+post    control/                      operate            object     own       201;hidden=422
+get     control/{pk}/                 view               tenant     own       200
+get     decisions/{pk}/convergence/   view               tenant     own       200
+get     actions/                      view               home       list      200
+post    actions/                      request_action     home       library   201   agent@team=409
+get     actions/{pk}/                 view               tenant     own       200
+post    actions/{pk}/approve/         approve            object     own       200
+post    actions/{pk}/deny/            approve            object     own       200
+post    actions/{pk}/use/             request_action     tenant     own       200
+post    suggestions/                  suggest            home       library   201
 """
 
 # What a body holds where the OpenAPI document and the place's values do not say enough; `$kind` is the id of the place's object, `@key` its
@@ -197,12 +211,18 @@ BODIES: dict[str, dict[str, Any]] = {
     "post redaction/patterns/": {"name": "staff_number", "pattern": "EMP-[0-9]{6}"},
     "patch redaction/patterns/{pk}/": {"enabled": False},
     "post telemetry/runs": {"producer": "p", "seq": 1, "runs": [{"run_id": "r", "started_at": "2026-01-01T00:00:00Z"}]},
+    "post heartbeat": {"status": "working", "serving": []},
+    "post control/": {"target": "agent:$tenant.slug/$agent.slug", "action": "resume"},
+    "post actions/": {"tool": "mail.send", "pack": "$pack.slug"},
+    "post suggestions/": {"pack": "$pack.slug", "content": "@content"},
     "post telemetry/events": {"producer": "p", "seq": 1, "events": [{"event_id": "e", "action": "output"}]},
     "post otlp/v1/traces": {"resourceSpans": [{"scopeSpans": [{"spans": []}]}]},
 }
 # Of which object a path speaks, by its first part; the attribute that names it there.
 OBJECTS = {
+    "actions": ("action request", "pk"),
     "agents": ("agent", "slug"),
+    "control": ("command", "pk"),
     "decisions": ("decision", "pk"),
     "delegations": ("delegation", "pk"),
     "eval-results": ("result", "pk"),
@@ -245,6 +265,9 @@ NAMED = {
     "post tokens/": "agent",
     "post members/#with-a-reference": "team",
     "get resolve": "pack",
+    "post control/": "agent",
+    "post actions/": "pack",
+    "post suggestions/": "pack",
     "get access/": "agent",
     "get access/#of-oneself": "pack",
     "get access/people/": "pack",

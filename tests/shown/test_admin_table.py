@@ -135,6 +135,10 @@ def fields(row: ActRow, world: World, who: str, place: Place) -> dict[str, Any]:
         "tier": "enterprise",
         "organisation": things["organisation"].slug,
         "admin_email": "new@example.test",
+        "confirm": "stop",
+        "what": "stop",
+        "target_kind": "agent",
+        "target_name": f"{home['tenant'].slug}/{home['agent'].slug}",
     }
 
 
