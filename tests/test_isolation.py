@@ -21,6 +21,7 @@ from apps.notices.models import Delivery
 from apps.notices.services import create_webhook
 from apps.promotions.tasks import reassess_due
 from apps.telemetry.models import OpenTraces, Producer
+from apps.telemetry.tasks import roll_up_task
 from mission_control.grants import FUNCTIONS, LAWS
 from tests import factories as make
 from tests.everything import everything
@@ -214,7 +215,7 @@ def test_functions_across_tenants_answer_for_all(world: World, client: Client) -
     asked = world.request(world.draft("You say hello, twice.")["id"])
     sending.harness(world.tenant).send(sending.run())
     other = sending.harness()
-    other.send(sending.run())
+    other.send(sending.run(provider="openai", model_id="gpt-5-mini"))
     record = IdempotencyRecord.objects.create(tenant_id=other.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
     IdempotencyRecord.objects.filter(pk=record.pk).update(created_at=timezone.now() - timedelta(hours=30))
     kept = IdempotencyRecord.objects.create(tenant_id=other.tenant.pk, actor="a", route="r", key="l", body_hash=b"1" * 32)
@@ -238,6 +239,12 @@ def test_functions_across_tenants_answer_for_all(world: World, client: Client) -
         soon = timezone.now() + timedelta(minutes=1)
         assert rows("SELECT tenant_id FROM telemetry_traces_due(%s)", [soon]) == [(other.tenant.pk,)]
         assert rows("SELECT count(*) FROM telemetry_traces_due(%s)", [timezone.now() - timedelta(days=1)]) == [(0,)]
+        assert {tenant for (tenant,) in rows("SELECT tenant_id FROM telemetry_unrolled()")} == {world.tenant.pk, other.tenant.pk}
+        roll_up_task()
+        assert {tenant for (tenant,) in rows("SELECT tenant_id FROM telemetry_model_tenants()")} == {other.tenant.pk}
+        # What is hot stays, whatever is asked for.
+        later = timezone.now() + timedelta(days=1)
+        assert rows("SELECT telemetry_forget_rollups(%s, %s, %s), telemetry_forget_postings(%s)", [later] * 4) == [(0, 0)]
         assert rows("SELECT id::text, tenant_id, due FROM promotions_open() ORDER BY id") == [
             (each["id"], world.tenant.pk, False) for each in (awaited, asked)
         ]

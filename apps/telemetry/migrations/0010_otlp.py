@@ -34,7 +34,7 @@ REVOKE ALL ON FUNCTION telemetry_traces_due(timestamptz) FROM PUBLIC;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("identity", "0001_initial"), ("telemetry", "0004_user_policies")]
+    dependencies = [("identity", "0001_initial"), ("telemetry", "0009_exports")]
 
     operations = [
         migrations.CreateModel(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
@@ -21,10 +21,15 @@ from apps.identity.permissions import require
 from apps.telemetry.commands import commands_for
 from apps.telemetry.domain.contract import DecodedBatch, Rejection, hash_body
 from apps.telemetry.domain.items import EventItem, RunItem
+from apps.telemetry.domain.pricing import PriceTable
 from apps.telemetry.domain.rows import BATCH_COLUMNS, Row, clean_bodies, event_row, run_row
 from apps.telemetry.partitions import make_partitions
+from apps.telemetry.selectors.rules import rules_of
 from apps.telemetry.services import storage
+from apps.telemetry.services.judging import Judge
 from apps.telemetry.services.producers import Counts, arrived
+from apps.telemetry.services.rolling import await_roll_up
+from apps.telemetry.services.screening import screen
 from apps.telemetry.services.settle import Delivery, Settled, settle
 from apps.telemetry.services.tables import EVENTS, RUNS, Table
 from apps.telemetry.tracing import untraced
@@ -107,6 +112,8 @@ def _ingest(
     require(ctx, Action.TELEMETRY, tenant_id=ctx.tenant_id, team_id=ctx.team_id)
     if ctx.agent_id is None:
         raise problem("permission_denied", "Telemetry is sent with an agent's token.")
+    rules = rules_of(ctx.tenant_id)
+    batch = screen(batch, rules.redactor, table.plural, table.key)
     now = timezone.now()
     oldest = now - HOT_WINDOW - GRACE
     common: dict[str, Any] = {
@@ -118,11 +125,12 @@ def _ingest(
         "truth": sender.truth(),
         "producer": batch.producer,
         "producer_seq": batch.seq,
+        "redactor": rules.redactor,
     }
     rejected = list(batch.rejected)
     groups: Groups = {}
     keys = _keys(now, len(batch.items))
-    for (index, item), body, key, clean in zip(batch.items, batch.bodies, keys, clean_bodies(batch.bodies), strict=True):
+    for (index, item), body, key, clean in zip(batch.items, batch.bodies, keys, clean_bodies(batch.bodies, rules.redactor), strict=True):
         name, moment = time_of(item)
         if moment is not None and moment < oldest:
             days = (HOT_WINDOW + GRACE).days
@@ -139,7 +147,7 @@ def _ingest(
     accepted = duplicates = 0
     if groups or batch.producer is not None:
         same = {column: common[column] for column in BATCH_COLUMNS}
-        accepted, duplicates, conflicts = _durably(ctx, table, groups, batch, same, len(rejected), too_old)
+        accepted, duplicates, conflicts = _durably(ctx, table, groups, batch, same, rules.prices, len(rejected), too_old)
         for index in conflicts:
             detail = f"This {table.key} is stored with another body; what is final never changes. Send it under a new {table.key}."
             rejected.append(Rejection(index, "duplicate_conflict", f"/{table.plural}/{index}/{table.key}", detail))
@@ -148,15 +156,22 @@ def _ingest(
 
 
 def _durably(
-    ctx: ActionContext, table: Table, groups: Groups, batch: DecodedBatch[Any], same: Mapping[str, Any], rejected: int, too_old: int
+    ctx: ActionContext,
+    table: Table,
+    groups: Groups,
+    batch: DecodedBatch[Any],
+    same: Mapping[str, Any],
+    prices: PriceTable,
+    rejected: int,
+    too_old: int,
 ) -> tuple[int, int, list[int]]:
     """Stores and commits, with a second try where another writer was in the way or the day has no partition yet."""
     for last_try in (False, True):
         try:
             with ctx.transaction(), connection.wrap_database_errors:
-                accepted, duplicates, conflicts = _store(ctx, table, groups, same)
+                accepted, duplicates, conflicts, skew_ms = _store(ctx, table, groups, same, prices)
                 if batch.producer is not None and batch.seq is not None:
-                    counts = Counts(accepted, duplicates, rejected + len(conflicts), too_old)
+                    counts = Counts(accepted, duplicates, rejected + len(conflicts), too_old, skew_ms)
                     arrived(storage.cursor(), ctx, batch.producer, batch.seq, counts, same["received_at"])
             return accepted, duplicates, conflicts
         except Error as error:
@@ -169,27 +184,53 @@ def _durably(
     raise AssertionError("the last try returns or raises")
 
 
-def _store(ctx: ActionContext, table: Table, groups: Groups, same: Mapping[str, Any]) -> tuple[int, int, list[int]]:
-    """Settles every key against the ledger and writes what is new: accepted, duplicates, and the places of conflicts. `same` is what all rows
-    have in common (BATCH_COLUMNS)."""
+def _store(
+    ctx: ActionContext, table: Table, groups: Groups, same: Mapping[str, Any], prices: PriceTable
+) -> tuple[int, int, list[int], int]:
+    """Settles every key against the ledger and writes what is new: accepted, duplicates, the places of conflicts, and how far the harness's clock
+    was off, in milliseconds. `same` is what all rows have in common (BATCH_COLUMNS)."""
     if not groups:
-        return 0, 0, []
+        return 0, 0, [], 0
     cur = storage.cursor()
-    settled = {key: settle(groups[key], table.columns) for key in sorted(groups)}
+    judge = Judge(table, prices, same["received_at"])
+    settled = {key: _judged(settle(groups[key], table.columns), judge) for key in sorted(groups)}
     storage.stage(cur, table, settled.values())
     new = storage.claim(cur, table, same)
     known = groups.keys() - new
     if new:
         storage.insert(cur, table, same, known=known)
-    ready = {same["day"]: [_id_of(found) for key, found in settled.items() if found.final and key in new]}
+    fresh = [found for key, found in settled.items() if key in new]
+    # By day: the ids of rows that are final now, and of those that are not.
+    ready, unfinished = {same["day"]: _ids(fresh, final=True)}, {same["day"]: _ids(fresh, final=False)}
     if known:
-        _complete(cur, ctx, table, groups, settled, ready, known)
+        _complete(cur, ctx, table, groups, settled, ready, unfinished, known, judge)
     if table is RUNS:
         for of_day, ids in ready.items():
             if ids:
                 _await_score(cur, ctx, of_day, ids, same["received_at"])
+    at = table.columns.index("created_at")
+    for of_day in ready.keys() | unfinished.keys():
+        if ready.get(of_day) or unfinished.get(of_day):
+            moments = [found.values[at] for found in fresh if found.values] if of_day == same["day"] else ()
+            await_roll_up(
+                cur,
+                ctx,
+                table.kind,
+                of_day,
+                ready.get(of_day, []),
+                open_ids=unfinished.get(of_day),
+                moments=moments,
+                now=same["received_at"],
+            )
     conflicts = [index for found in settled.values() for index in found.conflicts]
-    return sum(found.accepted for found in settled.values()), sum(found.duplicates for found in settled.values()), conflicts
+    accepted, duplicates = sum(found.accepted for found in settled.values()), sum(found.duplicates for found in settled.values())
+    return accepted, duplicates, conflicts, judge.skew_ms
+
+
+def _judged(found: Settled, judge: Judge) -> Settled:
+    assert found.values is not None
+    values = judge.fresh(found.values)
+    return found if values is found.values else found._replace(values=values)
 
 
 def _complete(
@@ -199,10 +240,12 @@ def _complete(
     groups: Groups,
     settled: dict[str, Settled],
     ready: dict[date, list[UUID]],
+    unfinished: dict[date, list[UUID]],
     known: Collection[str],
+    judge: Judge,
 ) -> None:
-    """What becomes of keys that the ledger knew: duplicates, conflicts, and rows that are completed. Puts it into `settled`, and into `ready` the
-    ids of rows that are final now."""
+    """What becomes of keys that the ledger knew: duplicates, conflicts, and rows that are completed. Puts it into `settled`, and
+    the ids of rows into `ready`, where they are final now, or `unfinished`."""
     completed: dict[str, Settled] = {}
     completing: dict[date, list[Settled]] = {}
     for key, stored in storage.lock(cur, table, ctx.tenant_id, known).items():
@@ -212,19 +255,17 @@ def _complete(
         completed[key] = found
         # The row that completes another goes under that one's id, which stands first.
         completing.setdefault(stored.day, []).append(found._replace(values=(stored.row_id, *found.values[1:])))
-        if found.final:
-            ready.setdefault(stored.day, []).append(stored.row_id)
+        (ready if found.final else unfinished).setdefault(stored.day, []).append(stored.row_id)
     if completed:
         storage.extend(cur, table, ctx.tenant_id, completed)
     for day, rows in completing.items():
-        storage.complete(cur, table, day, rows)
+        judged = judge.completing(cur, day, [found.values for found in rows if found.values is not None])
+        storage.complete(cur, table, day, [found._replace(values=values) for found, values in zip(rows, judged, strict=True)])
 
 
-def _id_of(found: Settled) -> UUID:
-    """The id of a key's row that is new: its first delivery is always stored."""
-    assert found.values is not None
-    row_id: UUID = found.values[0]
-    return row_id
+def _ids(rows: Iterable[Settled], *, final: bool) -> list[UUID]:
+    """The ids, which stand first, of new rows: a key's first delivery is always stored."""
+    return [found.values[0] for found in rows if found.final is final and found.values is not None]
 
 
 def _await_score(cur: Any, ctx: ActionContext, day: date, ids: list[UUID], now: datetime) -> None:

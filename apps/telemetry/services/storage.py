@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import connection
 
 from apps.telemetry.domain.rows import ARRAY_COLUMNS
+from apps.telemetry.native import cursor
 from apps.telemetry.services.settle import Settled
 from apps.telemetry.services.tables import Table
+
+__all__ = ["Known", "claim", "complete", "cursor", "extend", "insert", "lock", "stage"]
 
 _LOCK = """
 SELECT key, day, final, hashes, row_id FROM telemetry_ledger
@@ -34,12 +36,6 @@ class Known:
     final: bool
     hashes: bytes
     row_id: UUID
-
-
-def cursor() -> psycopg.Cursor[Any]:
-    """A cursor of psycopg's own on Django's connection and transaction: parameters travel in binary, and COPY can be written."""
-    connection.ensure_connection()
-    return psycopg.Cursor(cast("psycopg.Connection[Any]", connection.connection))
 
 
 def stage(cur: psycopg.Cursor[Any], table: Table, rows: Iterable[Settled]) -> None:
