@@ -1,4 +1,4 @@
-"""`python -m benchmarks [resolve|ingest|promotion|startup|lists …]`: measures, prints, and writes docs/performance.md when all were run."""
+"""`python -m benchmarks [resolve|ingest|otlp|promotion|startup|lists …]`: measures, prints, and writes docs/performance.md when all were run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mission_control.embedded.environment import ROOT
 PARTS = {
     "resolve": "Resolve",
     "ingest": "Ingest",
+    "otlp": "OTLP",
     "promotion": "Promotion and rollback",
     "startup": "Start",
     "lists": "Lists of 300,000 objects with 100,000 grants",

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 
 from apps.telemetry.domain.pricing import PriceTable, Tokens, judge
@@ -53,6 +54,7 @@ def _columns(table: Table, times: tuple[str, ...], counts: tuple[str, ...]) -> _
 
 _RUN = _columns(RUNS, ("started_at", "ended_at", "created_at"), ("tokens_in", "tokens_out", *_OF_RUNS))
 _EVENT = _columns(EVENTS, ("created_at", "received_at"), ("tokens_in", "tokens_out"))
+_PAYLOAD = EVENTS.columns.index("payload")
 # What a stored run has of what completes it is kept (`domain/merge.py`).
 _STORED = ("id", "cost_micros", "started_at", *_PRICED_BY, *_OF_RUNS)
 _READ = f"SELECT {', '.join(_STORED)} FROM telemetry_run WHERE tenant_id = %b AND day = %b AND id = ANY(%b::uuid[])"  # noqa: S608 -- constants
@@ -89,6 +91,8 @@ def _judged(
     if columns.final is None or values[columns.final]:
         counts, when = columns.counts(values), values[columns.when]
         provider, model_id = columns.names(values)
+        if columns is _EVENT and counts != (None, None):
+            counts = (*counts, *_of_payload(values[_PAYLOAD]))
         if stored is not None:
             counts = tuple(_first(stored[name], count) for name, count in zip(("tokens_in", "tokens_out", *_OF_RUNS), counts, strict=True))
             provider, model_id = _first(stored["provider"], provider), _first(stored["model_id"], model_id)
@@ -108,6 +112,26 @@ def _judged(
     changed[columns.cost] = cost
     changed[columns.flags] = sorted({*values[columns.flags], *flags})
     return tuple(changed)
+
+
+class _Usage(msgspec.Struct):
+    """Counts of an event that have no column: they stand in its payload under the names that runs give them."""
+
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+_USAGE = msgspec.json.Decoder(_Usage)
+
+
+def _of_payload(payload: str | None) -> tuple[int | None, ...]:
+    if payload is None or '_tokens"' not in payload:
+        return ()
+    try:
+        return msgspec.structs.astuple(_USAGE.decode(payload))
+    except msgspec.ValidationError:
+        return ()
 
 
 def _first(stored: Any, given: Any) -> Any:

@@ -74,11 +74,13 @@ SELECT r.id, false, {_RUN_NAMES}, s.score
 FROM telemetry_run r JOIN telemetry_runscore s ON s.id = r.id AND s.day = r.day AND s.day = %(day)s
 WHERE r.tenant_id = %(tenant)s AND r.day = %(day)s AND r.id = ANY(%(ids)s)
 """,
-    # Whose an event is, its run says; one that names a run is taken for a user's.
+    # Whose an event is, its run says; one that names a run, or waits for one, is taken for a user's.
     "e": """
 INSERT INTO pg_temp.telemetry_rolling
-SELECT e.id, true, e.created_at, e.team_id, e.agent_id, NULL, NULL, NULL, e.provider, e.model_id, e.run_id IS NOT NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.tier, e.status, e.persona, e.skill, NULL, e.action, e.mcp_tool, ARRAY[e.mcp_server], e.flags
+SELECT e.id, %(counted)s, e.created_at, e.team_id, e.agent_id, NULL, NULL, NULL, e.provider, e.model_id,
+    e.run_id IS NOT NULL OR 'unsettled' = ANY (e.flags), NULL,
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.tier, e.status, e.persona, e.skill, NULL, e.action, e.mcp_tool, ARRAY[e.mcp_server],
+    array_remove(e.flags, 'unsettled')
 FROM telemetry_event e WHERE e.tenant_id = %(tenant)s AND e.day = %(day)s AND e.id = ANY(%(ids)s)
 """,
 }
@@ -135,8 +137,10 @@ ON CONFLICT (tenant_id, provider, model_id, "window") DO UPDATE SET last_used_at
 """
 
 
-def _values(kind: str, *, pairs: bool) -> str:
+def _values(kind: str, *, pairs: bool, only: str = "") -> str:
     """Rows of (dimension, value) for one row `r` of the temporary table."""
+    if only:
+        return f"VALUES ('{only}', r.{only})"
     several = SEVERAL[kind]
     column = {"mcp_server": "r.mcp_server[1]"} if kind == "e" else {"user": "coalesce(r.user_ref, '')"}
 
@@ -152,15 +156,16 @@ def _values(kind: str, *, pairs: bool) -> str:
     return f"VALUES {rows} " + " ".join(f"UNION ALL SELECT '{name}', unnest(r.{name})" for name in several)
 
 
-def _facets(kind: str) -> str:
+def _facets(kind: str, *, only: str = "") -> str:
+    """With `only`: that dimension of rows that were counted before it was known."""
     return f"""
 INSERT INTO telemetry_facetcount AS f (tenant_id, kind, hour, dimension, value, team_id, of_user, count)
 SELECT %(tenant)s, '{kind}', hour, dimension, CASE WHEN place <= {MAX_VALUES} THEN value ELSE '' END, team, of_user, sum(n) FROM (
     SELECT *, dense_rank() OVER (PARTITION BY dimension ORDER BY total DESC, value) AS place FROM (
         SELECT *, sum(n) OVER (PARTITION BY dimension, value) AS total FROM (
             SELECT date_bin('1 hour', r.at, {_EPOCH}) AS hour, r.team, r.of_user, d.dimension, d.value, count(*) AS n
-            FROM pg_temp.telemetry_rolling r CROSS JOIN LATERAL ({_values(kind, pairs=False)}) d (dimension, value)
-            WHERE r.counted AND d.value IS NOT NULL GROUP BY 1, 2, 3, 4, 5
+            FROM pg_temp.telemetry_rolling r CROSS JOIN LATERAL ({_values(kind, pairs=False, only=only)}) d (dimension, value)
+            WHERE {"NOT " if only else ""}r.counted AND d.value IS NOT NULL GROUP BY 1, 2, 3, 4, 5
         ) counted
     ) summed
 ) ranked GROUP BY hour, dimension, 5, team, of_user
@@ -181,7 +186,11 @@ ON CONFLICT (tenant_id, term, minute) DO UPDATE SET
 """
 
 
-_COUNTED = {"r": (_FIGURES, _USERS, _facets("r"), _postings("r"), _MODELS), "s": (_FIGURES,), "e": (_facets("e"), _postings("e"))}
+_COUNTED = {
+    "r": (_FIGURES, _USERS, _facets("r"), _postings("r"), _MODELS),
+    "s": (_FIGURES,),
+    "e": (_facets("e"), _facets("e", only="tier"), _postings("e")),
+}
 
 
 def await_roll_up(
@@ -196,7 +205,8 @@ def await_roll_up(
     now: datetime,
 ) -> None:
     """Queues rows of one partition, in the transaction that stored them: runs that are final now (`r`), events (`e`), scored runs (`s`).
-    `open_ids` are runs that are not final yet; `moments` the rows' `created_at`, where they are known."""
+    `open_ids` are runs that are not final yet, and events that learned their tier after they were queued; `moments` the rows' `created_at`,
+    where they are known."""
     minutes = sorted({int(moment.timestamp() // 60) for moment in set(moments)})
     cur.execute(_WAIT, [new_id(), ctx.tenant_id, kind, day, ids, open_ids or [], minutes, now])
 
