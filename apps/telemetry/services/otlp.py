@@ -77,7 +77,8 @@ def ingest_spans(*, ctx: ActionContext, sender: Sender, decoded: Decoded) -> Tak
         if batch.roots and events.accepted:
             OpenTraces.objects.create(tenant_id=ctx.tenant_id, roots=batch.roots, due_at=timezone.now() + SETTLE)
     refused = {rejection.index: rejection.detail for rejection in (*runs.rejected, *events.rejected)}
-    log.info("telemetry.spans", agent=sender.agent, spans=batch.spans, stored=events.accepted, ignored=batch.ignored, refused=len(refused))
+    if refused:
+        log.warning("telemetry.spans_refused", agent=sender.agent, spans=batch.spans, refused=len(refused))
     return Taken(batch.spans, events.accepted, events.duplicates, batch.ignored, refused)
 
 
