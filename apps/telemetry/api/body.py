@@ -25,10 +25,10 @@ def read_json_body(request: HttpRequest, *, limit: int = MAX_BODY_BYTES) -> byte
     """
     media_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise problem("unsupported_media_type", f"Send Content-Type: application/json, not '{media_type[:100]}'.")
+        raise problem("unsupported_media_type", "Send Content-Type: application/json.")
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "zstd"):
-        raise problem("unsupported_media_type", f"Content-Encoding may be gzip or zstd, not '{encoding[:100]}'.")
+        raise problem("unsupported_media_type", "Content-Encoding may be gzip or zstd.")
     sent = _read(request, limit)
     if encoding == "gzip":
         return gunzip(sent, limit)
