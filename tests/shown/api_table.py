@@ -145,6 +145,10 @@ get     notices/{pk}/                 view               tenant     own       20
 get     runs/                         view               home       list      200
 get     runs/{pk}/                    view               tenant     own       200
 get     events/                       view               home       list      200
+get     metrics/                      view               home       list      200
+get     runs/facets/                  view               home       list      200
+get     events/facets/                view               home       list      200
+get     models/health/                view               home       list      200
 get     resolve                       resolve            home       library   200   agent@team=409
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
