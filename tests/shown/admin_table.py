@@ -42,6 +42,7 @@ telemetry.Run                      view+   own       run
 telemetry.Event                    view+   own       event
 telemetry.RunScore                 view+   own       score
 telemetry.Producer                 view+   own       producer
+telemetry.ModelHealth              view    own       model health
 evals.EvalSet                      view+   library   eval set
 evals.EvalCase                     view+   library   case
 evals.EvalRun                      view+   library   answered run
