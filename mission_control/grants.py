@@ -193,7 +193,7 @@ GRANTS: dict[str, str] = {
         *("latencies", "score_sum", "score_count", "users", "marks"),
     ),
     "telemetry_facetcount": columns("count"),
-    "telemetry_posting": columns("ids"),
+    "telemetry_posting": columns("first_day", "last_day", "ids"),
     "telemetry_modelhealth": columns(
         *("total_calls", "success_calls", "failed_calls", "avg_latency_ms", "avg_cost_micros", "quality_score"),
         *("last_error", "last_error_at", "last_used_at", "updated_at"),

@@ -103,6 +103,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Events", "timeline", "telemetry_event"),
                 _link("Scores", "score", "telemetry_runscore"),
                 _link("Producers", "sensors", "telemetry_producer"),
+                _link("Model health", "monitor_heart", "telemetry_modelhealth"),
                 _link("Prices", "payments", "telemetry_price"),
                 _link("Redaction policy", "privacy_tip", "telemetry_redactionpolicy"),
                 _link("Redaction patterns", "rule", "telemetry_redactionpattern"),

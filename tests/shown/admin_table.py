@@ -45,6 +45,7 @@ telemetry.Producer                 view+   own       producer
 telemetry.Price                    view    library   price
 telemetry.RedactionPolicy          view    own       redaction policy
 telemetry.RedactionPattern         view    own       redaction pattern
+telemetry.ModelHealth              view    own       model health
 evals.EvalSet                      view+   library   eval set
 evals.EvalCase                     view+   library   case
 evals.EvalRun                      view+   library   answered run
