@@ -13,6 +13,7 @@ from apps.notices.services import choose_emails, create_webhook
 from apps.notices.services.notifying import spread_waiting
 from apps.promotions.models import ApprovalReminder, Promotion
 from apps.promotions.tasks import reassess_due
+from apps.telemetry.services.exports import request_export
 from tests import factories as make
 from tests.notices.telling import told
 from tests.promotions.test_loop import World, better
@@ -31,6 +32,7 @@ def everything(world: World) -> None:
     score_runs()
     harness.send(sending.run())
     harness.send_events(sending.event())
+    request_export(ctx=make.system(world.tenant.pk), kind="runs", file_format="csv", filters={})
     reassess_due()
     waiting = Promotion.objects.get(pk=asked["id"])
     ApprovalReminder.objects.create(tenant=world.tenant, promotion=waiting, kind="first", since=waiting.awaiting_since)

@@ -101,8 +101,10 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _link("Runs", "monitoring", "telemetry_run"),
                 _link("Events", "timeline", "telemetry_event"),
+                {**_link("Orchestrations", "account_tree", "telemetry_run"), "link": reverse_lazy("orchestrations")},
                 _link("Scores", "score", "telemetry_runscore"),
                 _link("Producers", "sensors", "telemetry_producer"),
+                _link("Exports", "download", "telemetry_export"),
             ],
         },
         {

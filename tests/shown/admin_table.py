@@ -42,6 +42,7 @@ telemetry.Run                      view+   own       run
 telemetry.Event                    view+   own       event
 telemetry.RunScore                 view+   own       score
 telemetry.Producer                 view+   own       producer
+telemetry.Export                   view    own       export
 evals.EvalSet                      view+   library   eval set
 evals.EvalCase                     view+   library   case
 evals.EvalRun                      view+   library   answered run
@@ -135,6 +136,11 @@ promotions.Promotion   evaluate           evaluate           object    own      
 promotions.Promotion   reject             approve            object    own       promotion        302
 promotions.Promotion   force              force              object    own       promotion        409
 promotions.Promotion   abort              promote            object    own       promotion        302
+telemetry.Run          *export            export             home      none      -                302
+telemetry.Event        *export            export             home      none      -                302
+telemetry.Export       download           export             tenant    own       export           200
+telemetry.Export       cancel             export             tenant    own       export           409
+telemetry.Export       delete             export             tenant    own       export           302
 notices.Notice         *my-emails         view               home      none      -                302
 notices.Delivery       send-again         manage_tenant      tenant    own       delivery         302
 notices.Webhook        *add               manage_tenant      home      none      -                200

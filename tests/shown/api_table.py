@@ -148,6 +148,12 @@ get     events/                       view               home       list      20
 get     events/{pk}/                  view               tenant     own       200
 get     snapshot/                     view               home       list      200
 get     snapshot/#of-a-root           view               tenant     own       200
+get     exports/                      view               home       list      200
+post    exports/                      export             home       none      202
+get     exports/{pk}/                 view               tenant     own       200
+delete  exports/{pk}/                 export             tenant     own       204
+post    exports/{pk}/cancel/          export             tenant     own       409
+get     exports/{pk}/download/        export             tenant     own       200
 get     resolve                       resolve            home       library   200   agent@team=409
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
@@ -168,6 +174,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "post promotions/approve/": {"promotions": [{"id": "$promotion"}], "read": ["$promotion"]},
     "post promotions/reject/": {"promotions": [{"id": "$promotion"}], "comment": "no"},
     "post delegations/": {"to_user": "$stand-in.email", "role": "manager", "team": "@team", "until": "@soon"},
+    "post exports/": {"kind": "runs", "format": "csv", "filters": {"tier": "T1"}},
     "post telemetry/runs": {"producer": "p", "seq": 1, "runs": [{"run_id": "r", "started_at": "2026-01-01T00:00:00Z"}]},
     "post telemetry/events": {"producer": "p", "seq": 1, "events": [{"event_id": "e", "action": "output"}]},
 }
@@ -180,6 +187,7 @@ OBJECTS = {
     "eval-runs": ("harness run", "pk"),
     "eval-sets": ("eval set", "pk"),
     "events": ("event", "pk"),
+    "exports": ("export", "pk"),
     "grants": ("agent grant", "pk"),
     "group-members": ("group member", "pk"),
     "groups": ("group", "pk"),
