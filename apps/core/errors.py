@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+PROBLEM_TYPE = "application/problem+json"
 
 # code -> (HTTP status, title)
 CODES: dict[str, tuple[int, str]] = {
@@ -86,3 +89,17 @@ def problem(code: str, detail: str, *, pointer: str | None = None, errors: Seque
         raise KeyError(code)
     found = [FieldError(pointer, code, detail), *errors] if pointer is not None else list(errors)
     return Problem(code, detail, found, dict(extra))
+
+
+def problem_body(error: Problem, request_id: str) -> dict[str, Any]:
+    """The body of a refusal (RFC 9457)."""
+    return {
+        "type": f"urn:mission-control:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        "errors": [{"pointer": found.pointer, "code": found.code, "detail": found.detail} for found in error.errors],
+        "request_id": request_id,
+        **error.extra,
+    }

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from django.http import HttpRequest, HttpResponse
 
 from apps.core.context import ActionContext
-from apps.core.errors import Problem, problem
-
-PROBLEM_TYPE = "application/problem+json"
-
-
-def problem_body(error: Problem, request_id: str) -> dict[str, Any]:
-    return {
-        "type": f"urn:mission-control:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "code": error.code,
-        "detail": error.detail,
-        "errors": [{"pointer": found.pointer, "code": found.code, "detail": found.detail} for found in error.errors],
-        "request_id": request_id,
-        **error.extra,
-    }
+from apps.core.errors import PROBLEM_TYPE, Problem, problem, problem_body
 
 
 def database_away() -> Problem:

@@ -105,6 +105,18 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Scores", "score", "telemetry_runscore"),
                 _link("Producers", "sensors", "telemetry_producer"),
                 _link("Exports", "download", "telemetry_export"),
+                _link("Prices", "payments", "telemetry_price"),
+                _link("Redaction policy", "privacy_tip", "telemetry_redactionpolicy"),
+                _link("Redaction patterns", "rule", "telemetry_redactionpattern"),
+            ],
+        },
+        {
+            "title": "Fleet",
+            "separator": True,
+            "items": [
+                _link("Harnesses", "dns", "fleet_harness"),
+                _link("Commands", "settings_remote", "fleet_command"),
+                _link("Action requests", "front_hand", "fleet_actionrequest"),
             ],
         },
         {

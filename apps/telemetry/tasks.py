@@ -1,16 +1,28 @@
-"""Upkeep of telemetry's storage, and exports in the background."""
+"""Upkeep of telemetry's storage and figures, and exports in the background."""
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
+
 import structlog
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
+from apps.core.context import system_context
 from apps.core.storage import StorageError
 from apps.telemetry.partitions import days_ready, make_partitions
+from apps.telemetry.selectors.models import tenants_with_models
+from apps.telemetry.selectors.rollups import forget_rollups, tenants_to_roll_up
+from apps.telemetry.selectors.traces import tenants_with_traces_due
 from apps.telemetry.services.exporting import export_turn, tend_exports
+from apps.telemetry.services.otlp import settle_traces
+from apps.telemetry.services.rolling import refresh_model_health, roll_up
 
 log = structlog.get_logger(__name__)
+# The scheduler starts the task again at once; a long queue must not keep other tasks of this worker waiting.
+BUDGET_S = 20.0
 
 
 @shared_task(name="telemetry.make_partitions")
@@ -22,6 +34,19 @@ def make_partitions_task() -> None:
         log.error("telemetry.no_partition_ahead", made=made)
     else:
         log.info("telemetry.partitions", made=made, days_ready=ready)
+
+
+@shared_task(name="telemetry.settle_traces")
+def settle_traces_task() -> None:
+    """Settles the traces of spans that are due, tenant by tenant. Safe to repeat and to run twice at once."""
+    until = time.monotonic() + BUDGET_S
+    for tenant_id in tenants_with_traces_due(timezone.now()):
+        try:
+            while time.monotonic() < until and settle_traces(ctx=system_context("telemetry.settle_traces", tenant_id=tenant_id)):
+                pass
+        except Exception:
+            # One tenant's trouble is not another's: it stays queued and is said aloud.
+            log.exception("telemetry.settling_failed", tenant_id=str(tenant_id))
 
 
 @shared_task(name="telemetry.export", acks_late=True)
@@ -38,3 +63,34 @@ def tend_exports_task() -> dict[str, int]:
     except StorageError:
         log.exception("telemetry.exports_away")
         return {}
+
+
+@shared_task(name="telemetry.roll_up")
+def roll_up_task() -> None:
+    """Adds up what waits, tenant by tenant, the longest waiting first. Safe to repeat and to run twice at once."""
+    until = time.monotonic() + BUDGET_S
+    for tenant_id in tenants_to_roll_up():
+        try:
+            while time.monotonic() < until and roll_up(ctx=system_context("telemetry.roll_up", tenant_id=tenant_id)):
+                pass
+        except Exception:
+            # One tenant's trouble is not another's: it stays queued and is said aloud.
+            log.exception("telemetry.roll_up_failed", tenant_id=str(tenant_id))
+
+
+@shared_task(name="telemetry.model_health")
+def model_health_task() -> None:
+    """Every minute: the windows of model health move on."""
+    for tenant_id in tenants_with_models():
+        try:
+            refresh_model_health(ctx=system_context("telemetry.model_health", tenant_id=tenant_id))
+        except Exception:
+            log.exception("telemetry.model_health_failed", tenant_id=str(tenant_id))
+
+
+@shared_task(name="telemetry.forget_rollups")
+def forget_rollups_task() -> None:
+    """Daily: figures that are older than they are kept for, and what finds rows that are no longer there."""
+    now = timezone.now()
+    minutes, everything = timedelta(days=settings.ROLLUP_MINUTE_DAYS), timedelta(days=settings.ROLLUP_DAYS)
+    log.info("telemetry.rollups_forgotten", rows=forget_rollups(now - minutes, now - minutes, now - everything))

@@ -72,6 +72,7 @@ class Supervisor:
     instance: Instance
     environ: dict[str, str]
     port: int
+    stream_port: int
     demo: bool
     signals: Signals
     postgres: Postgres | None = None
@@ -83,7 +84,7 @@ class Supervisor:
     def run(self) -> None:
         """Starts all, says where the portal is, and watches until a signal comes."""
         try:
-            self._claim_port()
+            self._claim_ports()
             self._start_services()
             self._prepare()
             self._start_portal()
@@ -96,19 +97,21 @@ class Supervisor:
 
     # Start.
 
-    def _claim_port(self) -> None:
-        """Raises EmbeddedError when the portal's port is taken; waits for what a killed supervisor left on it."""
+    def _claim_ports(self) -> None:
+        """Raises EmbeddedError when a port of the portal is taken; waits for what a killed supervisor left on it."""
         self.instance.wait_for_leftovers()
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", self.port))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise EmbeddedError(
-                        f"Port {self.port} is taken by another program; stop it, or choose another one: make up PORT={self.port + 1}."
-                    ) from None
-                raise EmbeddedError(f"Port {self.port} cannot be used ({error.strerror}); choose another one with PORT.") from None
+        for name, port in (("PORT", self.port), ("STREAM_PORT", self.stream_port)):
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError as error:
+                    if error.errno == errno.EADDRINUSE:
+                        another = port + 1 if name == "PORT" or port + 1 != self.port else port + 2
+                        raise EmbeddedError(
+                            f"Port {port} is taken by another program; stop it, or choose another one: make up {name}={another}."
+                        ) from None
+                    raise EmbeddedError(f"Port {port} cannot be used ({error.strerror}); choose another one with {name}.") from None
 
     def _start_services(self) -> None:
         self.signals.check()
@@ -188,9 +191,14 @@ class Supervisor:
         wrapper = [sys.executable, "-m", "mission_control.embedded.child"]
         web = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1", "--no-ws"]
         web += ["--blocking-threads", "4", "--respawn-failed-workers", "--workers-kill-timeout", "3", "mission_control.wsgi:application"]
+        stream = ["granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(self.stream_port), "--workers", "1", "--no-ws"]
+        # A stream's request lasts for as long as its reader stays: what is too many says the application.
+        stream += ["--http", "1", "--backlog", "4096", "--backpressure", "1000000", "--respawn-failed-workers"]
+        stream += ["--workers-kill-timeout", "2", "mission_control.stream:application"]
         celery = ["celery", "--app", "mission_control"]
         self.children = [
             Child("web", [*wrapper, *web]),
+            Child("stream", [*wrapper, *stream]),
             Child(
                 "worker", [*wrapper, *celery, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
             ),
@@ -294,13 +302,17 @@ def up() -> int:
             urls.given(os.environ)
         except ValueError as error:
             raise EmbeddedError(str(error)) from None
-        port = _port(os.environ.get("PORT") or "8000")
+        port = _port("PORT", os.environ.get("PORT") or "8000")
+        stream_port = _port("STREAM_PORT", os.environ.get("STREAM_PORT") or str(port + 1))
+        if stream_port == port:
+            raise EmbeddedError(f"PORT and STREAM_PORT are both {port}; the push stream needs one of its own.")
         instance = Instance.open(folder)
         environ = {**os.environ, "PORT": str(port), "DATA_DIR": str(folder.resolve()), "PYTHONUNBUFFERED": "1"}
         if environ.setdefault("DJANGO_SETTINGS_MODULE", DEVELOPMENT) == DEVELOPMENT:
             environ.setdefault("SECRET_KEY", instance.secrets["secret_key"])
+        environ.setdefault("STREAM_URL", f"http://127.0.0.1:{stream_port}/api/v1/stream")
         environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environ.get("PYTHONPATH")])])
-        Supervisor(instance, environ, port, demo=os.environ.get("DEMO", "1") != "0", signals=signals).run()
+        Supervisor(instance, environ, port, stream_port, demo=os.environ.get("DEMO", "1") != "0", signals=signals).run()
     except EmbeddedError as error:
         print(error, file=sys.stderr, flush=True)
         return 2
@@ -315,9 +327,9 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def _port(text: str) -> int:
+def _port(name: str, text: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 65536:
-        raise EmbeddedError(f"PORT is {text!r}; it must be a number from 1 to 65535.")
+        raise EmbeddedError(f"{name} is {text!r}; it must be a number from 1 to 65535.")
     return int(text)
 
 

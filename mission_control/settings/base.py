@@ -268,8 +268,14 @@ CELERY_BEAT_SCHEDULE = {
     "promotions.reassess_due": {"task": "promotions.reassess_due", "schedule": 15.0, "options": {"expires": 15}},
     "promotions.tend": {"task": "promotions.tend", "schedule": 60.0, "options": {"expires": 60}},
     "telemetry.make_partitions": {"task": "telemetry.make_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
+    "telemetry.settle_traces": {"task": "telemetry.settle_traces", "schedule": 5.0, "options": {"expires": 5}},
     "telemetry.tend_exports": {"task": "telemetry.tend_exports", "schedule": 30.0, "options": {"expires": 30}},
+    "telemetry.roll_up": {"task": "telemetry.roll_up", "schedule": 2.0, "options": {"expires": 4}},
+    "telemetry.model_health": {"task": "telemetry.model_health", "schedule": 60.0, "options": {"expires": 60}},
+    "telemetry.forget_rollups": {"task": "telemetry.forget_rollups", "schedule": 86400.0, "options": {"expires": 3600}},
     "notices.deliver": {"task": "notices.deliver", "schedule": 5.0, "options": {"expires": 5}},
+    "fleet.sweep": {"task": "fleet.sweep", "schedule": 60.0, "options": {"expires": 60}},
+    "fleet.forget": {"task": "fleet.forget", "schedule": 86400.0, "options": {"expires": 3600}},
     "notices.forget": {"task": "notices.forget", "schedule": 86400.0, "options": {"expires": 3600}},
     "audit.export_heads": {"task": "audit.export_heads", "schedule": 3600.0, "options": {"expires": 3600}},
     "core.sweep": {"task": "core.sweep", "schedule": 600.0, "options": {"expires": 600}},
@@ -282,6 +288,12 @@ CACHE_POLL_S = 0.5
 CACHE_WATCHER = True
 # What a harness is told to keep a resolved pack for, in seconds.
 RESOLVE_TTL_S = int(env("RESOLVE_TTL_S", "60"))
+
+# Days for which figures of runs are kept: those by minute (and counts of values), and those by hour and day.
+ROLLUP_MINUTE_DAYS = float(env("ROLLUP_MINUTE_DAYS", "30"))
+ROLLUP_DAYS = float(env("ROLLUP_DAYS", "400"))
+# Where the push stream is reached, …/api/v1/stream: the web sends harnesses there. Empty where a proxy routes that path to it.
+STREAM_URL = env("STREAM_URL")
 
 # Requests a second of one process; a burst of two seconds' worth is let through, 0 sets no limit.
 RATE_TOKEN_PER_S = float(env("RATE_TOKEN_PER_S", "500"))

@@ -39,7 +39,7 @@ class Portal:
             os.chown(self.folder, uid, uid)
         self.data = self.folder / "data"
         self.port = free_port()
-        self.environ = clean_environment(PORT=str(self.port), DATA_DIR=str(self.data), DEMO="0")
+        self.environ = clean_environment(PORT=str(self.port), STREAM_PORT=str(free_port()), DATA_DIR=str(self.data), DEMO="0")
         self.environ.update(environ)
         self.make: subprocess.Popen[bytes] | None = None
         self.starts = 0

@@ -18,6 +18,7 @@ import pytest
 
 from mission_control.embedded.account import Account, service_account
 from mission_control.embedded.environment import ROOT
+from mission_control.embedded.valkey import free_port
 from tests.embedded.portal import Portal, clean_environment, eventually
 
 pytestmark = pytest.mark.e2e
@@ -167,6 +168,8 @@ def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         assert f"Port {port} is taken" in refused(PORT=str(port), DATA_DIR=str(tmp_path / "data"))
+        sentence = refused(PORT=str(free_port()), STREAM_PORT=str(port), DATA_DIR=str(tmp_path / "data"))
+        assert f"Port {port} is taken" in sentence and "make up STREAM_PORT=" in sentence
 
 
 def test_an_unusable_folder_is_a_sentence(tmp_path: Path) -> None:
@@ -180,6 +183,8 @@ def test_an_unusable_folder_is_a_sentence(tmp_path: Path) -> None:
     ("environ", "says"),
     [
         ({"PORT": "http"}, "PORT is 'http'; it must be a number"),
+        ({"PORT": "65535"}, "STREAM_PORT is '65536'; it must be a number"),
+        ({"PORT": "8000", "STREAM_PORT": "8000"}, "PORT and STREAM_PORT are both 8000"),
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "REDIS_URL set without DATABASE_URL and DATABASE_OWNER_URL"),
         (
             {

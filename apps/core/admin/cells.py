@@ -33,7 +33,12 @@ TONES: Final = {
     **dict.fromkeys(("awaiting_approval", "suspended", "held", "rolled_back", "rollback", "force", "suspend", "medium", "expired"), "warn"),
     **dict.fromkeys(("flagged", "inconclusive", "forced", "voided", "ask", "locked"), "warn"),
     **dict.fromkeys(("collecting", "running", "pending", "leased"), "wait"),
-    **dict.fromkeys(("ready", "challenger", "shared"), "info"),
+    **dict.fromkeys(("ready", "challenger", "shared", "delivered"), "info"),
+    **dict.fromkeys(("live", "finished", "acknowledged", "used"), "good"),
+    **dict.fromkeys(("stale", "lagging"), "warn"),
+    **dict.fromkeys(("open", "converging"), "wait"),
+    **dict.fromkeys(("silent", "superseded"), "off"),
+    "denied": "bad",
     **dict.fromkeys(("archived", "aborted", "retired", "deleted", "retire", "no", "deny"), "off"),
 }
 

@@ -19,13 +19,24 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 def read_json_body(request: HttpRequest, *, limit: int = MAX_BODY_BYTES) -> bytes:
-    """The decoded bytes of a JSON request, at most `limit` sent and `limit` decompressed.
+    """The decoded bytes of a JSON request; as `read_body`."""
+    return read_body(request, "application/json", limit=limit)
+
+
+def media_type_of(request: HttpRequest) -> str:
+    """The Content-Type without its parameters, in lower case."""
+    media_type: str = request.META.get("CONTENT_TYPE", "")
+    return media_type.partition(";")[0].strip().lower()
+
+
+def read_body(request: HttpRequest, *media_types: str, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The decoded bytes of a request of one of these media types, at most `limit` sent and `limit` decompressed.
 
     Raises Problem `unsupported_media_type`, `too_large`, `bad_encoding`.
     """
-    media_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise problem("unsupported_media_type", f"Send Content-Type: application/json, not '{media_type[:100]}'.")
+    media_type = media_type_of(request)
+    if media_type not in media_types:
+        raise problem("unsupported_media_type", f"Send Content-Type: {' or '.join(media_types)}, not '{media_type[:100]}'.")
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "zstd"):
         raise problem("unsupported_media_type", f"Content-Encoding may be gzip or zstd, not '{encoding[:100]}'.")

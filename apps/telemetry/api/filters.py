@@ -21,6 +21,7 @@ class ReportedFilter(filters.FilterSet):
     skill = filters.CharFilter("skill")
     run_id = filters.CharFilter("run_id")
     root_task_id = filters.CharFilter("root_task_id")
+    flag = filters.CharFilter(method="with_flag", help_text="`untraced`, `mismatch`, `redacted` or another mark of the row.")
     since = filters.IsoDateTimeFilter("created_at", lookup_expr="gte")
     until = filters.IsoDateTimeFilter("created_at", lookup_expr="lt")
 
@@ -30,6 +31,9 @@ class ReportedFilter(filters.FilterSet):
         found = Agent.objects.restrict(self.request._request.ctx).filter(slug=slug, **({"tenant__slug": tenant} if slash else {})).first()
         return rows.filter(agent_id=found.pk) if found else rows.none()
 
+    def with_flag(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        return rows.filter(flags__contains=[value])
+
 
 class RunFilter(ReportedFilter):
     pack = filters.CharFilter("pack", help_text="Slug of the pack.")
@@ -38,14 +42,15 @@ class RunFilter(ReportedFilter):
     task_type = filters.CharFilter("task_type")
     success = filters.BooleanFilter("success")
     final = filters.BooleanFilter("final")
-    flag = filters.CharFilter(method="with_flag", help_text="`untraced`, `mismatch` or `redacted`.")
+    user_ref = filters.CharFilter("user_ref", help_text="The harness's reference of a user.")
+    mcp_server = filters.CharFilter(method="with_server", help_text="One of the MCP servers that the run used.")
 
     class Meta:
         model = Run
         fields: list[str] = []
 
-    def with_flag(self, rows: QuerySet[Run], name: str, value: str) -> QuerySet[Run]:
-        return rows.filter(flags__contains=[value])
+    def with_server(self, rows: QuerySet[Run], name: str, value: str) -> QuerySet[Run]:
+        return rows.filter(mcp_servers__contains=[value])
 
 
 class EventFilter(ReportedFilter):

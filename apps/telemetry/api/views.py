@@ -63,14 +63,14 @@ def events_view(request: HttpRequest) -> HttpResponse:
 def _take(request: HttpRequest, decode: Callable[[bytes], DecodedBatch[Item]], ingest: Callable[..., Receipt]) -> HttpResponse:
     if request.method != "POST":
         raise problem("method_not_allowed", "Batches of telemetry are sent with POST.")
-    ctx, sender = _sender(request)
+    ctx, sender = sender_of(request)
     body = read_json_body(request)
     with gate():
         receipt = ingest(ctx=ctx, sender=sender, batch=decode(body))
     return HttpResponse(msgspec.json.encode(receipt), status=202, content_type="application/json")
 
 
-def _sender(request: HttpRequest) -> tuple[ActionContext, Sender]:
+def sender_of(request: HttpRequest) -> tuple[ActionContext, Sender]:
     """Who sends, before a byte of the body is read."""
     principal = authenticate(request.META.get("HTTP_AUTHORIZATION", ""), address_of(request))
     ctx = principal.context(request_id_of(request))

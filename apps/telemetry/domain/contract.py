@@ -8,8 +8,8 @@ unpaired surrogates, bytes that are not UTF-8) and what nests too deep is refuse
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -50,13 +50,17 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch(Generic[Item]):
-    """A batch: the good items with their index in what was sent, their canonical JSON (`bodies`, in step with `items`), and the rejections."""
+    """A batch: the good items with their index in what was sent, their canonical JSON (`bodies`, in step with `items`), and the rejections.
+
+    `flags` are what the decoder found of an item, by its id.
+    """
 
     producer: str | None
     seq: int | None
     items: list[tuple[int, Item]]
     bodies: list[bytes]
     rejected: list[Rejection]
+    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _RawRuns(Struct, forbid_unknown_fields=True):

@@ -23,7 +23,7 @@ FIXED = ["id", "tenant_id", "kind", "format", "filters", "requested_by_id", "cre
 class Migration(migrations.Migration):
     dependencies = [
         ("identity", "0010_names"),
-        ("telemetry", "0004_user_policies"),
+        ("telemetry", "0008_list_indexes"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,21 +1,33 @@
 """What PostgreSQL holds of telemetry."""
 
 from apps.telemetry.models.exports import UNDER_WAY, Export, ExportFormat, ExportKind, ExportState
+from apps.telemetry.models.pricing import Price
 from apps.telemetry.models.producers import Producer
+from apps.telemetry.models.redaction import Content, RedactionPattern, RedactionPolicy
 from apps.telemetry.models.reported import Event, Reported, Run, Tier
+from apps.telemetry.models.rollups import ModelHealth, Rollup, UnrolledBatch
 from apps.telemetry.models.scores import RunScore, UnscoredBatch
+from apps.telemetry.models.traces import OpenTraces
 
 __all__ = [
     "UNDER_WAY",
+    "Content",
     "Event",
     "Export",
     "ExportFormat",
     "ExportKind",
     "ExportState",
+    "ModelHealth",
+    "OpenTraces",
+    "Price",
     "Producer",
+    "RedactionPattern",
+    "RedactionPolicy",
     "Reported",
+    "Rollup",
     "Run",
     "RunScore",
     "Tier",
+    "UnrolledBatch",
     "UnscoredBatch",
 ]
