@@ -40,8 +40,10 @@ from apps.promotions.models import Aim, Approval, Decision, Promotion, State
 from apps.promotions.services.approving import approve_promotion
 from apps.promotions.services.going_live import bootstrap, start_promotion
 from apps.promotions.services.requests import request_promotion
-from apps.telemetry.models import Event, ModelHealth, Producer, Run, RunScore
+from apps.telemetry.models import Event, Export, ModelHealth, Producer, Run, RunScore
 from apps.telemetry.services import add_pattern, add_price, set_policy
+from apps.telemetry.services.exporting import write_export
+from apps.telemetry.services.exports import request_export
 from apps.telemetry.services.pricing import AMOUNTS
 from apps.telemetry.services.rolling import roll_up
 from tests import factories as make
@@ -328,8 +330,11 @@ def _telemetry(place: Place, mark: str) -> None:
     score_batch(ctx=make.system(place.tenant.pk))
     roll_up(ctx=make.system(place.tenant.pk))
     AgentToken.objects.filter(name=f"{mark} sender").update(revoked_at=timezone.now())
+    export = request_export(ctx=make.system(place.tenant.pk), kind="runs", file_format="jsonl", filters={"run_id": f"run-{mark}"})
+    write_export(tenant_id=place.tenant.pk, export_id=export.pk)
     _rules(place, mark)
     place.objects |= {
+        "export": Export.objects.get(pk=export.pk),
         "run": Run.objects.get(run_id=f"run-{mark}"),
         "event": Event.objects.get(event_id=f"event-{mark}"),
         "score": RunScore.objects.get(run_id=f"run-{mark}"),
