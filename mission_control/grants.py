@@ -157,6 +157,16 @@ GRANTS: dict[str, str] = {
     # The update is for FOR UPDATE alone.
     "telemetry_unscoredbatch": columns("created_at") + ", DELETE",
     "telemetry_producer": columns("ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"),
+    "telemetry_retentionpolicy": columns("hot_days", "archive_days", "updated_at"),
+    "telemetry_archive": columns(
+        *("generation", "state", "rows", "bytes", "first_at", "last_at", "marks", "manifest", "manifest_sha256", "error", "unswept"),
+        *("verified_at", "checked_at", "dropped_at", "restored_until"),
+    ),
+    "telemetry_archivepart": columns(
+        *("upto_id", "path", "rows", "bytes", "sha256", "mark", "first_at", "last_at", "verified_at", "restored_at")
+    )
+    + ", DELETE",
+    "telemetry_erasure": columns("subject", "state", "hot_rows", "archived_rows", "days_done", "days_total", "error", "done_at"),
     # History of governed objects: read, and added to
     **dict.fromkeys(
         (
@@ -180,6 +190,7 @@ GRANTS: dict[str, str] = {
             "packs_historicalsubscription",
             "evals_historicalevalset",
             "promotions_historicalpromotion",
+            "telemetry_historicalretentionpolicy",
         ),
         APPEND,
     ),
@@ -214,6 +225,12 @@ FUNCTIONS = (
     "identity_person_of(text,text)",
     "identity_signed_in(uuid)",
     "telemetry_make_partitions(integer)",
+    "telemetry_days()",
+    "telemetry_release(date,uuid)",
+    "telemetry_archive_owners()",
+    "telemetry_open_day(date)",
+    "telemetry_prune_ledger(integer)",
+    "telemetry_erase_day(date,text[],bytea[],bytea[],timestamp with time zone[])",
     "packs_reached_tenants()",
     "packs_reached_agents()",
     "packs_reached_packs(uuid)",
