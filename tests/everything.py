@@ -18,6 +18,7 @@ from apps.promotions.models import ApprovalReminder, Promotion
 from apps.promotions.tasks import reassess_due
 from apps.telemetry.models import OpenTraces
 from apps.telemetry.services import add_pattern, add_price, set_policy
+from apps.telemetry.services.exports import request_export
 from apps.telemetry.services.pricing import AMOUNTS
 from apps.telemetry.tasks import roll_up_task
 from tests import factories as make
@@ -39,6 +40,7 @@ def everything(world: World) -> None:
     roll_up_task()
     harness.send(sending.run())
     harness.send_events(sending.event())
+    request_export(ctx=make.system(world.tenant.pk), kind="runs", file_format="csv", filters={})
     OpenTraces.objects.create(tenant=world.tenant, roots=["a" * 32], due_at=timezone.now())
     reassess_due()
     waiting = Promotion.objects.get(pk=asked["id"])

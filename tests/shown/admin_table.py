@@ -42,9 +42,11 @@ telemetry.Run                      view+   own       run
 telemetry.Event                    view+   own       event
 telemetry.RunScore                 view+   own       score
 telemetry.Producer                 view+   own       producer
+telemetry.Export                   view    own       export
 telemetry.Price                    view    library   price
 telemetry.RedactionPolicy          view    own       redaction policy
 telemetry.RedactionPattern         view    own       redaction pattern
+telemetry.ModelHealth              view    own       model health
 evals.EvalSet                      view+   library   eval set
 evals.EvalCase                     view+   library   case
 evals.EvalRun                      view+   library   answered run
@@ -141,6 +143,11 @@ promotions.Promotion   evaluate           evaluate           object    own      
 promotions.Promotion   reject             approve            object    own       promotion        302
 promotions.Promotion   force              force              object    own       promotion        409
 promotions.Promotion   abort              promote            object    own       promotion        302
+telemetry.Run          *export            export             home      none      -                302
+telemetry.Event        *export            export             home      none      -                302
+telemetry.Export       download           export             tenant    own       export           200
+telemetry.Export       cancel             export             tenant    own       export           409
+telemetry.Export       delete             export             tenant    own       export           302
 telemetry.Price        *add               manage_tenant      home      none      -                302
 telemetry.Price        follow             manage_tenant      home      library   price            302
 telemetry.Price        withdraw           manage_tenant      tenant    library   later price      302

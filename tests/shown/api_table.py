@@ -161,6 +161,16 @@ patch   redaction/patterns/{pk}/      manage_tenant      tenant     own       20
 get     events/{pk}/                  view               tenant     own       200
 get     snapshot/                     view               home       list      200
 get     snapshot/#of-a-root           view               tenant     own       200
+get     metrics/                      view               home       list      200
+get     runs/facets/                  view               home       list      200
+get     events/facets/                view               home       list      200
+get     models/health/                view               home       list      200
+get     exports/                      view               home       list      200
+post    exports/                      export             home       none      202
+get     exports/{pk}/                 view               tenant     own       200
+delete  exports/{pk}/                 export             tenant     own       204
+post    exports/{pk}/cancel/          export             tenant     own       409
+get     exports/{pk}/download/        export             tenant     own       200
 get     resolve                       resolve            home       library   200   agent@team=409
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
@@ -197,6 +207,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "post promotions/approve/": {"promotions": [{"id": "$promotion"}], "read": ["$promotion"]},
     "post promotions/reject/": {"promotions": [{"id": "$promotion"}], "comment": "no"},
     "post delegations/": {"to_user": "$stand-in.email", "role": "manager", "team": "@team", "until": "@soon"},
+    "post exports/": {"kind": "runs", "format": "csv", "filters": {"tier": "T1"}},
     "post prices/": {
         "provider": "maker",
         "model_id": "m-1*",
@@ -229,6 +240,7 @@ OBJECTS = {
     "eval-runs": ("harness run", "pk"),
     "eval-sets": ("eval set", "pk"),
     "events": ("event", "pk"),
+    "exports": ("export", "pk"),
     "grants": ("agent grant", "pk"),
     "group-members": ("group member", "pk"),
     "groups": ("group", "pk"),

@@ -36,6 +36,9 @@ from apps.notices.models import Delivery, Notice, Webhook
 from apps.packs.models import Layer, Pack, PackVersion, PointerChange, Subscription
 from apps.promotions.models import Approval, Decision, Promotion
 from apps.telemetry.models import Price, RedactionPattern
+from apps.telemetry.services.exporting import write_export
+from apps.telemetry.services.exports import request_export
+from apps.telemetry.services.rolling import roll_up
 from tests import factories as make
 from tests.shown.world import World
 
@@ -237,12 +240,17 @@ def _telemetry(tenant: Tenant, numbers: list[int]) -> None:
     token, now = make.agent_token(agent), datetime.now(UTC).isoformat()
     for number in numbers:
         runs = [{"run_id": f"grown-{number}", "started_at": now, "success": True, "latency_ms": 9, "pack": "desk-own"}]
+        runs[0] |= {"provider": "local", "model_id": f"grown-{number}"}
+        runs[0]["root_task_id"] = f"root-{number}"
         events = [{"event_id": f"grown-{number}", "action": "output", "run_id": "run-quetzal-own", "created_at": now}]
         for kind, items, seq in (("runs", runs, 1), ("events", events, 2)):
             body = {"producer": f"grown-{number}", "seq": seq, kind: items}
             sent = _client().post(f"/api/v1/telemetry/{kind}", body, content_type="application/json", headers=make.bearer(token))
             assert sent.status_code == 202 and not sent.json()["rejected"], sent.content
+        export = request_export(ctx=make.system(tenant.pk), kind="runs", file_format="csv", filters={"run_id": f"grown-{number}"})
+        write_export(tenant_id=tenant.pk, export_id=export.pk)
     score_batch(ctx=make.system(tenant.pk))
+    roll_up(ctx=make.system(tenant.pk))
 
 
 def _client() -> Client:

@@ -33,6 +33,7 @@ KINDS = {
     "tokens/": ("agent token", "person's token"),
     "runs/": ("run",),
     "events/": ("event",),
+    "exports/": ("export",),
     # Of root tasks, which are no rows of their own.
     "snapshot/": (),
     "service-accounts/": ("service account",),

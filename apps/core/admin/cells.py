@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -155,6 +156,11 @@ def words(values: Any) -> SafeString:
     """Several short words, one after the other."""
     found = [str(value) for value in values or ()]
     return format_html_join(" ", '<span class="mc-word">{}</span>', ((word,) for word in found)) if found else EMPTY
+
+
+def joined(parts: Iterable[object]) -> SafeString:
+    """Several cells in one, side by side."""
+    return format_html_join(" ", "{}", ((part,) for part in parts))
 
 
 def bar(done: int, total: int, label: str = "") -> SafeString:

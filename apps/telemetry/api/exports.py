@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.identity.api.base import Resource
+from apps.telemetry.downloads import file_answer
 from apps.telemetry.models import Export, ExportFormat, ExportKind, ExportState
 from apps.telemetry.services import exports as services
 
@@ -104,14 +105,3 @@ class ExportViewSet(Resource):
     @action(detail=True, methods=["get"])
     def download(self, request: Request, pk: str) -> StreamingHttpResponse:
         return file_answer(services.open_export(ctx=self.ctx, export_id=pk))
-
-
-def file_answer(found: services.File) -> StreamingHttpResponse:
-    """The file, sent as it is read from the storage."""
-    headers = {
-        "Content-Disposition": f'attachment; filename="{found.name}"',
-        "Content-Length": str(found.size),
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
-    return StreamingHttpResponse(found.pieces, content_type=found.media_type, headers=headers)

@@ -197,6 +197,17 @@ def event_row(
     return Row(values, marks, names)
 
 
+def _without_texts(value: Any) -> dict[str, Any] | None:
+    """Of a payload what says where an event stands and what it used; of a text nothing."""
+    if not isinstance(value, dict):
+        return None
+    kept = {name: value[name] for name in _COUNTS if isinstance(value.get(name), int)}
+    parent = value.get("parent_task_id")
+    if isinstance(parent, str) and len(parent) <= MAX_NAME:
+        kept["parent_task_id"] = parent
+    return kept or None
+
+
 def _prepared(
     item: RunItem | EventItem,
     fields: _Fields,
@@ -212,8 +223,12 @@ def _prepared(
     if not redactor.stores_texts:
         for place in fields.content:
             if values[place] is not None:
-                values[place] = None
+                values[place] = _without_texts(values[place])
                 marks.add("metrics_only")
+        if fields is _RUN and values[fields.catch_all]:
+            values[fields.catch_all] = {
+                name: value for name, value in values[fields.catch_all].items() if name not in _TEXTS_OF_SPANS
+            } or None
     claimed = mismatches(item, truth) if truth else None
     if claimed:
         marks.add("mismatch")
