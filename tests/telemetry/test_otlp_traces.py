@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from apps.core.context import EVERY_USER, in_tenant
 from apps.telemetry.models import Event, OpenTraces, Run, UnscoredBatch
 from apps.telemetry.services.otlp import SETTLE, SETTLE_LAST, settle_traces
+from apps.telemetry.services.redaction import set_policy
 from apps.telemetry.services.rolling import roll_up
 from apps.telemetry.tasks import settle_traces_task
 from tests import factories
@@ -153,6 +154,17 @@ def test_what_learns_its_tier_late_is_found_and_counted_by_it_once() -> None:
     headers = factories.bearer(factories.api_token(person, sender.tenant))
     found = Client().get("/api/v1/events/", {"tier": "T1", "root_task_id": trace}, headers=headers).json()["results"]
     assert len(found) == 2
+
+
+def test_a_trace_is_whole_where_no_texts_are_kept() -> None:
+    sender, trace = harness(), new_trace()
+    set_policy(ctx=factories.system(sender.tenant.pk), changes={"store_content": "metrics_only"})
+    failed = agent(trace, A, **{"gen_ai.input.messages": "a text", "other": "a text"})
+    send(sender, chat(trace, A), {**failed, "events": [("exception", {"exception.message": "a text"})]})
+    settle(sender)
+    run, call = Run.objects.get(), Event.objects.get(action="llm.call")
+    assert (run.tokens_in, run.final, call.run_id, call.payload) == (100, True, run.run_id, {"cached_tokens": 50, "parent_task_id": A})
+    assert "a text" not in str([list(rows.values()) for rows in (Run.objects, Event.objects)])
 
 
 def test_what_an_agent_reports_itself_stands() -> None:

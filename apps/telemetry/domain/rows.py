@@ -59,6 +59,9 @@ BATCH_COLUMNS = ("day", "tenant_id", "team_id", "agent_id", "received_at", "prod
 # text[] columns. Empty in most rows; they stand last of what is sent.
 _ARRAYS = ("flags", "redactions")
 ARRAY_COLUMNS = frozenset(_ARRAYS)
+_COUNTS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+# What the metadata of a span's run may hold of texts.
+_TEXTS_OF_SPANS = frozenset({"attributes", "exceptions"})
 _REFERENCES = frozenset({"user_ref", "root_task_id", "task_id", "run_id"})
 _CONTENT = frozenset({"input", "output", "message", "payload"})
 _CLAIMS = ("tenant", "team", "agent", "arm", "rollout")
