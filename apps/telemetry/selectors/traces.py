@@ -77,7 +77,7 @@ def claim_traces(tenant_id: UUID, now: datetime, limit: int) -> Claimed:
 def stored_traces(tenant_id: UUID, roots: Collection[str], today: date) -> dict[str, Trace]:
     """What is stored under each of these root tasks."""
     found: dict[str, Trace] = {}
-    wanted = [tenant_id, list(roots), today - timedelta(days=DAYS)]
+    wanted: list[Any] = [tenant_id, list(roots), today - timedelta(days=DAYS)]
     with connection.cursor() as cursor:
         cursor.execute(_STEPS, wanted)
         for row in cursor.fetchall():

@@ -304,7 +304,7 @@ AGENTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
             "mc.approval_passed": "false",
             "mc.retries": 2,
             "mc.safety_flags": ["pii"],
-            "mc.checks": {"ci_passed": True},
+            "mc.checks": '{"ci_passed": true}',
             "mc.persona": "clerk",
             "mc.skill": "leave",
             "mc.cost_usd": "0.01",

@@ -32,7 +32,8 @@ def answer(media_type: str, rejected: int, message: str) -> bytes:
         if rejected:
             response.partial_success.rejected_spans = rejected
             response.partial_success.error_message = message
-        return response.SerializeToString()
+        encoded: bytes = response.SerializeToString()
+        return encoded
     partial = PartialSuccess(str(rejected), message) if rejected else None
     return encode_json(ExportTraceServiceResponse(partial))
 

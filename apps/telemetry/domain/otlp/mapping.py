@@ -20,6 +20,7 @@ from apps.telemetry.domain.otlp.values import (
     moment,
     name_of,
     names_of,
+    object_of,
     plain,
     shortened,
     small,
@@ -233,6 +234,7 @@ def _kept(rest: dict[str, Any], cut: set[str]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     left = MAX_ATTRIBUTES_BYTES
     for key, value in rest.items():
+        found: Any
         if type(value) is str and len(value) <= MAX_ATTRIBUTE and value.isascii() and "\0" not in value:
             found, size = value, len(value)
         elif type(value) is int and abs(value) < 2**63:
@@ -274,8 +276,12 @@ def _run(
     """The run of an agent's span. It is not final: what its calls add up to is known when the trace has come to rest."""
     success = truth_of(facts.get("success"))
     given, answered = text_of(said.get("input")), text_of(said.get("output"))
-    checks = facts.get("checks")
+    checks = object_of(facts.get("checks"), MAX_OBJECT_BYTES // 4)
     ended = moment(max(span.end_ns, span.start_ns))
+    named: dict[str, Any] = {**common, "created_at": ended}
+    for name in _OF_RUNS:
+        if name in facts:
+            named[name] = name_of(facts[name], cut, name)
     return RunItem(
         run_id=item_id,
         started_at=common["created_at"],
@@ -293,12 +299,9 @@ def _run(
         format_passed=truth_of(facts.get("format_passed")),
         approval_passed=truth_of(facts.get("approval_passed")),
         safety_flags=names_of(facts["safety_flags"], cut, "safety_flags") if "safety_flags" in facts else None,
-        checks=small(checks, MAX_ATTRIBUTE, cut, "checks")
-        if isinstance(checks, dict) and len(str(checks)) < MAX_OBJECT_BYTES // 4
-        else None,
+        checks=None if checks is None else small(checks, MAX_ATTRIBUTE, cut, "checks"),
         input=None if given is None else shortened(given, MAX_TEXT_BYTES, cut, "input"),
         output=None if answered is None else shortened(answered, MAX_TEXT_BYTES, cut, "output"),
         metadata=about,
-        **{name: name_of(facts[name], cut, name) for name in _OF_RUNS if name in facts},
-        **{**common, "created_at": ended},
+        **named,
     )

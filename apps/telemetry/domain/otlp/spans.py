@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,7 @@ class Span:
     resource: Mapping[str, Any]
     scope: str
     # Name and attributes of each event of the span.
-    events: list[tuple[str, Mapping[str, Any]]]
+    events: Sequence[tuple[str, Mapping[str, Any]]]
 
     @property
     def remote_parent(self) -> bool:

@@ -72,6 +72,16 @@ def names_of(value: Any, cut: set[str], field: str) -> list[str] | None:
     return found[:100] or None
 
 
+def object_of(value: Any, most: int) -> dict[str, Any] | None:
+    """An object of at most `most` bytes of JSON, also one written as a text: attributes of most SDKs hold no objects."""
+    if isinstance(value, str) and len(value) <= most:
+        try:
+            value = msgspec.json.decode(value)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return None
+    return value if isinstance(value, dict) and len(str(value)) <= most else None
+
+
 def text_of(value: Any) -> str | None:
     """A text as it is, anything else as JSON."""
     if value is None or value == "":
