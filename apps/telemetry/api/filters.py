@@ -38,7 +38,9 @@ class RunFilter(ReportedFilter):
     task_type = filters.CharFilter("task_type")
     success = filters.BooleanFilter("success")
     final = filters.BooleanFilter("final")
-    flag = filters.CharFilter(method="with_flag", help_text="`untraced`, `mismatch` or `redacted`.")
+    flag = filters.CharFilter(
+        method="with_flag", help_text="`untraced`, `mismatch`, `redacted`, `priced`, `unpriced`, `tokens_inconsistent`, `clock_skew`, …"
+    )
 
     class Meta:
         model = Run
