@@ -61,6 +61,9 @@ _ARRAYS = ("flags", "redactions")
 ARRAY_COLUMNS = frozenset(_ARRAYS)
 _REFERENCES = frozenset({"user_ref", "root_task_id", "task_id", "run_id"})
 _CONTENT = frozenset({"input", "output", "message", "payload"})
+# What a payload may hold besides texts, and where the metadata of a span's run holds some.
+_COUNTS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_TEXTS_OF_SPANS = frozenset({"attributes", "exceptions"})
 _CLAIMS = ("tenant", "team", "agent", "arm", "rollout")
 _EVENT_CLAIMS = _CLAIMS[:3]
 
