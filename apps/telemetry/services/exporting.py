@@ -179,8 +179,8 @@ def _keep(system: ActionContext, export: Export, piece: _Piece) -> bool:
 def _say(system: ActionContext, export: Export, *names: str) -> bool:
     """Writes these fields, if the export is still this writer's."""
     with system.transaction():
-        mine = Export.objects.filter(pk=export.pk, attempt=export.attempt, state=ExportState.RUNNING)
-        return mine.update(**{name: getattr(export, name) for name in names}) == 1
+        said = {name: getattr(export, name) for name in names}
+        return Export.objects.filter(pk=export.pk, attempt=export.attempt, state=ExportState.RUNNING).update(**said) == 1
 
 
 def _rest(system: ActionContext, export: Export) -> bool:

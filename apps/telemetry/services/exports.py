@@ -75,8 +75,9 @@ def request_export(*, ctx: ActionContext, kind: str, file_format: str, filters: 
             requested_by_id=ctx.user_id,
             rows_estimated=_estimate(narrowed(ctx, asked_kind, asked)),
         )
-        window = {name: kept[name] for name in ("since", "until") if name in kept}
-        record(ctx, "telemetry.export_requested", export, data={"kind": kind, "format": file_format, "by": sorted(kept), **window})
+        facts: dict[str, Any] = {"kind": kind, "format": file_format, "by": sorted(kept)}
+        facts |= {name: value for name, value in kept.items() if name in ("since", "until")}
+        record(ctx, "telemetry.export_requested", export, data=facts)
         enqueue_on_commit(ctx, TASK, str(ctx.tenant_id), str(export.pk))
         return export
 
