@@ -193,11 +193,21 @@ GRANTS: dict[str, str] = {
         *("latencies", "score_sum", "score_count", "users", "marks"),
     ),
     "telemetry_facetcount": columns("count"),
-    "telemetry_posting": columns("ids"),
+    "telemetry_posting": columns("first_day", "last_day", "ids"),
     "telemetry_modelhealth": columns(
         *("total_calls", "success_calls", "failed_calls", "avg_latency_ms", "avg_cost_micros", "quality_score"),
         *("last_error", "last_error_at", "last_used_at", "updated_at"),
     ),
+    "telemetry_retentionpolicy": columns("hot_days", "archive_days", "updated_at"),
+    "telemetry_archive": columns(
+        *("generation", "state", "rows", "bytes", "first_at", "last_at", "marks", "manifest", "manifest_sha256", "error", "unswept"),
+        *("verified_at", "checked_at", "dropped_at", "restored_until"),
+    ),
+    "telemetry_archivepart": columns(
+        *("upto_id", "path", "rows", "bytes", "sha256", "mark", "first_at", "last_at", "verified_at", "restored_at")
+    )
+    + ", DELETE",
+    "telemetry_erasure": columns("subject", "state", "hot_rows", "archived_rows", "days_done", "days_total", "error", "done_at"),
     # History of governed objects: read, and added to
     **dict.fromkeys(
         (
@@ -224,6 +234,7 @@ GRANTS: dict[str, str] = {
             "telemetry_historicalprice",
             "telemetry_historicalredactionpolicy",
             "telemetry_historicalredactionpattern",
+            "telemetry_historicalretentionpolicy",
         ),
         APPEND,
     ),
@@ -264,6 +275,12 @@ FUNCTIONS = (
     "telemetry_make_partitions(integer)",
     "telemetry_traces_due(timestamp with time zone)",
     "telemetry_exports()",
+    "telemetry_days()",
+    "telemetry_release(date,uuid)",
+    "telemetry_archive_owners()",
+    "telemetry_open_day(date)",
+    "telemetry_prune_ledger(integer)",
+    "telemetry_erase_day(date,text[],bytea[],bytea[],timestamp with time zone[])",
     "packs_reached_tenants()",
     "packs_reached_agents()",
     "packs_reached_packs(uuid)",

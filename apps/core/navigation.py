@@ -104,6 +104,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 {**_link("Orchestrations", "account_tree", "telemetry_run"), "link": reverse_lazy("orchestrations")},
                 _link("Scores", "score", "telemetry_runscore"),
                 _link("Producers", "sensors", "telemetry_producer"),
+                _link("Model health", "monitor_heart", "telemetry_modelhealth"),
                 _link("Exports", "download", "telemetry_export"),
                 _link("Prices", "payments", "telemetry_price"),
                 _link("Redaction policy", "privacy_tip", "telemetry_redactionpolicy"),

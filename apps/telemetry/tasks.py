@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import date, timedelta
+from uuid import UUID
 
 import structlog
 from celery import shared_task
@@ -11,13 +12,18 @@ from django.conf import settings
 from django.utils import timezone
 
 from apps.core.context import system_context
+from apps.core.errors import Problem
+from apps.core.jobs import enqueue
 from apps.core.storage import StorageError
 from apps.telemetry.partitions import days_ready, make_partitions
+from apps.telemetry.selectors.archives import archive_owners, days_to_archive
 from apps.telemetry.selectors.models import tenants_with_models
 from apps.telemetry.selectors.rollups import forget_rollups, tenants_to_roll_up
 from apps.telemetry.selectors.traces import tenants_with_traces_due
+from apps.telemetry.services.archiving import BusyError, OutOfTimeError, archive_day
 from apps.telemetry.services.exporting import export_turn, tend_exports
 from apps.telemetry.services.otlp import settle_traces
+from apps.telemetry.services.releasing import drop_days, expire, prune_ledger
 from apps.telemetry.services.rolling import refresh_model_health, roll_up
 
 log = structlog.get_logger(__name__)
@@ -94,3 +100,57 @@ def forget_rollups_task() -> None:
     now = timezone.now()
     minutes, everything = timedelta(days=settings.ROLLUP_MINUTE_DAYS), timedelta(days=settings.ROLLUP_DAYS)
     log.info("telemetry.rollups_forgotten", rows=forget_rollups(now - minutes, now - minutes, now - everything))
+
+
+# Of Celery's limit of 100 seconds (`mission_control/celery.py`); a part takes seconds.
+ARCHIVE_BUDGET_S = 60.0
+# Until somebody else's turn at the tenant's archives is likely over.
+RETRY_S = 30
+
+
+@shared_task(name="telemetry.archive")
+def archive_task(tenant_id: str | None = None, day: str | None = None) -> int:
+    """Archives what is due (or one day), a tenant's day at a time, as far as its time goes; then has itself called again. How many days were
+    finished. A failure is told on the page of archives and in `/readyz`, and tried again by the next run."""
+    if not settings.ARCHIVE_STORE:
+        return 0
+    deadline = time.monotonic() + ARCHIVE_BUDGET_S
+    due = [(UUID(tenant_id), date.fromisoformat(day))] if tenant_id and day else days_to_archive()
+    done = 0
+    for tenant, of_day in due:
+        try:
+            archive_day(tenant_id=tenant, day=of_day, deadline=deadline)
+            done += 1
+        except OutOfTimeError:
+            enqueue("telemetry.archive", *([tenant_id, day] if tenant_id else []))
+            return done
+        except BusyError:
+            if tenant_id:
+                enqueue("telemetry.archive", tenant_id, day, countdown=RETRY_S)
+        except (StorageError, RuntimeError, Problem) as error:
+            log.exception("telemetry.not_archived", tenant=str(tenant), day=of_day.isoformat(), error=str(error))
+    return done
+
+
+@shared_task(name="telemetry.drop_partitions")
+def drop_partitions_task() -> None:
+    """Lets go of archived days, and removes archives that were kept long enough. Days that changed since are archived again at once."""
+    found = drop_days()
+    log.info("telemetry.days", **{day.isoformat(): what for day, what in found.items()})
+    if any("changed" in what for what in found.values()):
+        enqueue("telemetry.archive")
+    if not settings.ARCHIVE_STORE:
+        return
+    for tenant_id in archive_owners():
+        try:
+            expire(tenant_id)
+        except BusyError:
+            continue
+        except StorageError as error:
+            log.exception("telemetry.not_expired", tenant=str(tenant_id), error=str(error))
+
+
+@shared_task(name="telemetry.prune_ledger")
+def prune_ledger_task() -> int:
+    """Forgets old keys, a bounded number at a time; every ten minutes."""
+    return prune_ledger()

@@ -273,6 +273,9 @@ CELERY_BEAT_SCHEDULE = {
     "telemetry.roll_up": {"task": "telemetry.roll_up", "schedule": 2.0, "options": {"expires": 4}},
     "telemetry.model_health": {"task": "telemetry.model_health", "schedule": 60.0, "options": {"expires": 60}},
     "telemetry.forget_rollups": {"task": "telemetry.forget_rollups", "schedule": 86400.0, "options": {"expires": 3600}},
+    "telemetry.archive": {"task": "telemetry.archive", "schedule": 3600.0, "options": {"expires": 3600}},
+    "telemetry.drop_partitions": {"task": "telemetry.drop_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
+    "telemetry.prune_ledger": {"task": "telemetry.prune_ledger", "schedule": 600.0, "options": {"expires": 600}},
     "notices.deliver": {"task": "notices.deliver", "schedule": 5.0, "options": {"expires": 5}},
     "fleet.sweep": {"task": "fleet.sweep", "schedule": 60.0, "options": {"expires": 60}},
     "fleet.forget": {"task": "fleet.forget", "schedule": 86400.0, "options": {"expires": 3600}},
@@ -309,6 +312,9 @@ APPROVAL_KEPT_DAYS = float(env("APPROVAL_KEPT_DAYS", "7"))
 AUDIT_SIGNING_KEY = env("AUDIT_SIGNING_KEY")
 # Folder, or s3://bucket/prefix, to which every hour the heads of all chains are written, an object of JSON each, never over another.
 AUDIT_HEADS_STORE = env("AUDIT_HEADS_STORE")
+
+# Folder, or s3://bucket/prefix, for telemetry whose hot window has passed; without one nothing is archived, and nothing leaves the database.
+ARCHIVE_STORE = env("ARCHIVE_STORE")
 
 # The S3-compatible service of s3://… addresses. Without an endpoint it is AWS; without keys the host's own role is used.
 S3_ENDPOINT = env("S3_ENDPOINT")

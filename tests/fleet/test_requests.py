@@ -13,6 +13,8 @@ from django.utils import timezone
 from apps.audit.models import Event
 from apps.fleet.models import ActionRequest, Suggestion
 from apps.fleet.tasks import sweep
+from apps.identity.models import Membership
+from apps.notices.models import Notice
 from apps.packs.models import PackVersion
 from tests import factories as make
 from tests.fleet.harness import Harness, call, harness, person
@@ -46,9 +48,13 @@ def asked(bot: Harness, expected: int = 201, **more: Any) -> Any:
 
 def test_a_managers_yes_is_used_once(acme: Any) -> None:
     bot, manager = bot_of(acme), person(acme, "manager")
+    person(acme, "viewer")
     made = asked(bot, arguments={"to": "a@b.example", "note": SECRET})
     assert (made["state"], made["risk"], made["level"]) == ("pending", "medium", "A2")
     assert SECRET not in str(made) and made["redactions"]
+    notice = Notice.objects.get(subject_id=made["id"])
+    assert notice.facts["tool"] == "mail.send" and "They wait" not in str(notice.facts)
+    assert notice.recipients == list(Membership.objects.filter(role="manager").values_list("user_id", flat=True))
     assert bot.call("POST", f"actions/{made['id']}/use/", {}, 409)["code"] == "wrong_state"
     call(person(acme, "operator"), "POST", f"actions/{made['id']}/approve/", {}, 403)
     approved = call(manager, "POST", f"actions/{made['id']}/approve/", {"comment": "Fine."}, 200)

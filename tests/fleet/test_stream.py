@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from django.test import TransactionTestCase
 from django.utils import timezone
 
 from apps.fleet.domain.wire import STREAM
@@ -22,21 +23,23 @@ from apps.identity.services.tokens import revoke_token
 from tests import factories
 from tests.fleet.listening import Reader, StreamProcess
 
-pytestmark = pytest.mark.django_db(transaction=True)
 Connect = Callable[..., Reader]
 
 
 @pytest.fixture(scope="module")
-def stream(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamProcess]:
+def stream(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamProcess]:
+    """One process and one database for all that stands here: each test has tenants of its own, and the next module a fresh clone."""
     process = StreamProcess(tmp_path_factory.mktemp("stream"))
-    process.start()
-    yield process
-    process.stop()
+    with django_db_blocker.unblock():
+        process.start()
+        yield process
+        process.stop()
+        TransactionTestCase()._fixture_teardown()
 
 
 @pytest.fixture
 def connect(stream: StreamProcess) -> Iterator[Connect]:
-    """Opens a reader, once more while the process finds the database that the last test left it."""
+    """Opens a reader, once more while the process has lost its database."""
     opened: list[Reader] = []
 
     def make(*arguments: Any, **named: Any) -> Reader:

@@ -46,6 +46,7 @@ telemetry.Export                   view    own       export
 telemetry.Price                    view    library   price
 telemetry.RedactionPolicy          view    own       redaction policy
 telemetry.RedactionPattern         view    own       redaction pattern
+telemetry.ModelHealth              view    own       model health
 evals.EvalSet                      view+   library   eval set
 evals.EvalCase                     view+   library   case
 evals.EvalRun                      view+   library   answered run

@@ -161,6 +161,10 @@ patch   redaction/patterns/{pk}/      manage_tenant      tenant     own       20
 get     events/{pk}/                  view               tenant     own       200
 get     snapshot/                     view               home       list      200
 get     snapshot/#of-a-root           view               tenant     own       200
+get     metrics/                      view               home       list      200
+get     runs/facets/                  view               home       list      200
+get     events/facets/                view               home       list      200
+get     models/health/                view               home       list      200
 get     exports/                      view               home       list      200
 post    exports/                      export             home       none      202
 get     exports/{pk}/                 view               tenant     own       200

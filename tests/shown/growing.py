@@ -38,6 +38,7 @@ from apps.promotions.models import Approval, Decision, Promotion
 from apps.telemetry.models import Price, RedactionPattern
 from apps.telemetry.services.exporting import write_export
 from apps.telemetry.services.exports import request_export
+from apps.telemetry.services.rolling import roll_up
 from tests import factories as make
 from tests.shown.world import World
 
@@ -239,6 +240,7 @@ def _telemetry(tenant: Tenant, numbers: list[int]) -> None:
     token, now = make.agent_token(agent), datetime.now(UTC).isoformat()
     for number in numbers:
         runs = [{"run_id": f"grown-{number}", "started_at": now, "success": True, "latency_ms": 9, "pack": "desk-own"}]
+        runs[0] |= {"provider": "local", "model_id": f"grown-{number}"}
         runs[0]["root_task_id"] = f"root-{number}"
         events = [{"event_id": f"grown-{number}", "action": "output", "run_id": "run-quetzal-own", "created_at": now}]
         for kind, items, seq in (("runs", runs, 1), ("events", events, 2)):
@@ -248,6 +250,7 @@ def _telemetry(tenant: Tenant, numbers: list[int]) -> None:
         export = request_export(ctx=make.system(tenant.pk), kind="runs", file_format="csv", filters={"run_id": f"grown-{number}"})
         write_export(tenant_id=tenant.pk, export_id=export.pk)
     score_batch(ctx=make.system(tenant.pk))
+    roll_up(ctx=make.system(tenant.pk))
 
 
 def _client() -> Client:

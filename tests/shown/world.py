@@ -40,11 +40,12 @@ from apps.promotions.models import Aim, Approval, Decision, Promotion, State
 from apps.promotions.services.approving import approve_promotion
 from apps.promotions.services.going_live import bootstrap, start_promotion
 from apps.promotions.services.requests import request_promotion
-from apps.telemetry.models import Event, Export, Producer, Run, RunScore
+from apps.telemetry.models import Event, Export, ModelHealth, Producer, Run, RunScore
 from apps.telemetry.services import add_pattern, add_price, set_policy
 from apps.telemetry.services.exporting import write_export
 from apps.telemetry.services.exports import request_export
 from apps.telemetry.services.pricing import AMOUNTS
+from apps.telemetry.services.rolling import roll_up
 from tests import factories as make
 from tests.shown.api_table import OBJECTS
 from tests.shown.people import PEOPLE, Person
@@ -319,6 +320,7 @@ def _telemetry(place: Place, mark: str) -> None:
     now = datetime.now(UTC).isoformat()
     run = {"run_id": f"run-{mark}", "task_type": "t", "started_at": now, "output": mark, "persona": mark, "pack": f"desk-{place.name}"}
     run["root_task_id"] = f"root-{mark}"
+    run |= {"provider": "local", "model_id": mark}
     event = {"event_id": f"event-{mark}", "run_id": f"run-{mark}", "action": "output", "message": mark, "created_at": now}
     token = make.agent_token(agent, name=f"{mark} sender")
     for seq, (kind, item) in enumerate({"runs": run, "events": event}.items(), start=1):
@@ -326,6 +328,7 @@ def _telemetry(place: Place, mark: str) -> None:
         sent = Client().post(f"/api/v1/telemetry/{kind}", body, content_type="application/json", headers=make.bearer(token))
         assert sent.status_code == 202 and not sent.json()["rejected"], sent.content
     score_batch(ctx=make.system(place.tenant.pk))
+    roll_up(ctx=make.system(place.tenant.pk))
     AgentToken.objects.filter(name=f"{mark} sender").update(revoked_at=timezone.now())
     export = request_export(ctx=make.system(place.tenant.pk), kind="runs", file_format="jsonl", filters={"run_id": f"run-{mark}"})
     write_export(tenant_id=place.tenant.pk, export_id=export.pk)
@@ -336,6 +339,7 @@ def _telemetry(place: Place, mark: str) -> None:
         "event": Event.objects.get(event_id=f"event-{mark}"),
         "score": RunScore.objects.get(run_id=f"run-{mark}"),
         "producer": Producer.objects.get(name=f"gw-{place.name}"),
+        "model health": ModelHealth.objects.get(model_id=mark, window="1h"),
     }
 
 

@@ -33,7 +33,7 @@ class Rule:
     compiled: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "compiled", re2.compile(self.pattern))
+        object.__setattr__(self, "compiled", re2.compile(_beginning(self.pattern)))
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where this rule's secrets are in the text, as (start, end) of characters."""
@@ -42,6 +42,16 @@ class Rule:
             start, end = match.span(group)
             if (self.check is None or self.check(text[start:end])) and (self.context is None or self.context(text, start, end)):
                 yield start, end
+
+
+def _beginning(pattern: str) -> str:
+    """A pattern that begins at a word (`\\b`) begins as well after an escape: a string may hold JSON of its own, in which it stands behind `\\t`."""
+    flags = "(?i)" if pattern.startswith("(?i)") else ""
+    bare = pattern.removeprefix(flags)
+    if not bare.startswith(r"\b"):
+        return pattern
+    rest = bare.removeprefix(r"\b")
+    return f"{flags}{BEGIN}(?:{rest})" if re2.compile(rest).groups else f"{flags}{BEGIN}({rest})"
 
 
 def random_looking(value: str) -> bool:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 from django.db import connection
+from django.urls import reverse
 from django.utils import timezone
 
 from apps.audit.services import record
@@ -15,12 +16,15 @@ from apps.core.access import Action
 from apps.core.context import ActionContext
 from apps.core.domain.redaction import redact_json, redact_text
 from apps.core.errors import Problem, problem
+from apps.core.events import publish
 from apps.fleet.domain import requests as rules
 from apps.fleet.domain.requests import Event, State, next_state
 from apps.fleet.models import ActionRequest
 from apps.fleet.push import push
+from apps.identity.domain.roles import allows
 from apps.identity.models import Agent
 from apps.identity.permissions import require
+from apps.identity.selectors import roles_in
 from apps.packs.domain.names import TOOL_NAME
 from apps.packs.effective import content_for_agent
 
@@ -81,6 +85,7 @@ def request_action(
             expires_at=now + kept,
         )
         record(ctx, "action.requested", made, data={"agent": str(agent), "tool": tool, "risk": found.risk, "pack": pack})
+        _tell(ctx, made)
         return made
 
 
@@ -139,6 +144,36 @@ def visible_request(ctx: ActionContext, request_id: UUID | str) -> ActionRequest
     if own is None:
         raise problem("not_found", "There is no such action request.")
     return own
+
+
+def _tell(ctx: ActionContext, made: ActionRequest) -> None:
+    """Those who may answer it, by their role: in the transaction of the request, names and never arguments."""
+    agent = made.agent
+    recipients = [
+        person
+        for person, roles in sorted(roles_in(agent.tenant_id, services=False).items())
+        if any(
+            allows(grant.role, Action.APPROVE, delegated=grant.via is not None) and grant.team_id in (None, agent.team_id)
+            for grant in roles
+        )
+    ]
+    publish(
+        ctx,
+        "fleet.action_requested",
+        tenant_id=made.tenant_id,
+        subject_id=made.pk,
+        recipients=tuple(recipients),
+        title=f"{agent.slug} asks to use {made.tool}",
+        path=reverse("admin:fleet_actionrequest_change", args=[made.pk]),
+        facts={
+            "agent": agent.slug,
+            "tool": made.tool,
+            "pack": made.pack,
+            "risk": made.risk,
+            "requested_at": made.created_at.isoformat(),
+            "expires_at": made.expires_at.isoformat(),
+        },
+    )
 
 
 def _locked(key: UUID) -> ActionRequest:

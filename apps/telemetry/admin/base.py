@@ -20,6 +20,7 @@ from apps.telemetry.admin.filtering import AGENT, TIER, as_asked
 from apps.telemetry.domain.asked import Kind
 from apps.telemetry.domain.terminal import as_text
 from apps.telemetry.models import ExportFormat
+from apps.telemetry.selectors.pages import page
 from apps.telemetry.services.exports import request_export
 
 __all__ = ["AGENT", "MESSAGE", "TIER", "ReportedAdmin", "export_act", "root_link"]
@@ -36,13 +37,35 @@ def _message(event: Any) -> str | None:
 MESSAGE = Column("Message", _message)
 
 
+NEWEST_FIRST = (["-created_at", "-id"], ["-created_at", "-id", "-pk"])
+
+
+class TermPaginator(InfinitePaginator):
+    """Pages of runs and events in the order of lists are found by what they ask for (`selectors/pages.py`); any other order is the database's
+    to sort."""
+
+    def page(self, number: int | str) -> Any:
+        number = self.validate_number(number)
+        rows: Any = self.object_list
+        if list(rows.query.order_by) not in NEWEST_FIRST:
+            return super().page(number)
+        found = page(rows, limit=self.per_page, offset=(number - 1) * self.per_page)
+        return self._get_page(found, number, self)
+
+
 class ReportedAdmin(GovernedAdmin):
     """Millions of rows: pages are not counted, look-ups are by indexed keys."""
 
-    paginator = InfinitePaginator
     show_full_result_count = False
     audited = False
     list_select_related = ("agent",)
+
+    # Also for who sees single objects by what is granted: their rows are found by terms as well.
+    def get_ordering(self, request: HttpRequest) -> Any:
+        return self.ordering
+
+    def get_paginator(self, request: HttpRequest, queryset: Any, per_page: int, *more: Any, **options: Any) -> Any:
+        return TermPaginator(queryset, per_page, *more, **options)
 
     def list_buttons(self, request: HttpRequest) -> list[Button]:
         """What is done to the list is done to what is listed: the filters go along."""

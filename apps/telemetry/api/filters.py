@@ -7,8 +7,16 @@ from typing import Any
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
+from apps.core.context import ActionContext
 from apps.identity.models import Agent
 from apps.telemetry.models import Event, Run, Tier
+
+
+def agent_named(ctx: ActionContext, name: str) -> Agent | None:
+    """The agent `<agent>` or `<tenant>/<agent>`, if it is seen."""
+    tenant, slash, slug = name.rpartition("/")
+    found: Agent | None = Agent.objects.restrict(ctx).filter(slug=slug, **({"tenant__slug": tenant} if slash else {})).first()
+    return found
 
 
 class ReportedFilter(filters.FilterSet):
@@ -27,8 +35,7 @@ class ReportedFilter(filters.FilterSet):
 
     def of_agent(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         """The agent's key first: then an index by agent and time answers."""
-        tenant, slash, slug = value.rpartition("/")
-        found = Agent.objects.restrict(self.request._request.ctx).filter(slug=slug, **({"tenant__slug": tenant} if slash else {})).first()
+        found = agent_named(self.request._request.ctx, value)
         return rows.filter(agent_id=found.pk) if found else rows.none()
 
     def with_flag(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:

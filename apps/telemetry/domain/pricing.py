@@ -24,19 +24,17 @@ TOLERANCE_MICROS = 1_000
 MAX_REMEMBERED = 10_000
 
 
+Counts = tuple[int | None, int | None, int | None, int | None, int | None]
+
+
 class Tokens(NamedTuple):
-    """Counts as the source gave them; None is not given and counts as 0."""
+    """`Counts` with names, as the source gave them; None is not given and counts as 0."""
 
     tokens_in: int | None = None
     tokens_out: int | None = None
     cached: int | None = None
     cache_write: int | None = None
     reasoning: int | None = None
-
-    @property
-    def known(self) -> bool:
-        """Whether there is anything to price."""
-        return self.tokens_in is not None or self.tokens_out is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +52,16 @@ class Price:
     own: bool = False
 
 
-def cost_of(price: Price, tokens: Tokens) -> int:
+def cost_of(price: Price, tokens: Counts) -> int:
     """Micro-dollars by the formula above: exact integers, rounded once, half to even, and never below 0. Reasoning tokens are part of the
     output and cost nothing besides."""
-    read, write = tokens.cached or 0, tokens.cache_write or 0
+    tokens_in, tokens_out, read, write, _ = tokens
+    read, write = read or 0, write or 0
     total = (
-        ((tokens.tokens_in or 0) - read - write) * price.input_micros
+        ((tokens_in or 0) - read - write) * price.input_micros
         + read * price.cache_read_micros
         + write * price.cache_write_micros
-        + (tokens.tokens_out or 0) * price.output_micros
+        + (tokens_out or 0) * price.output_micros
     )
     if total <= 0:
         return 0
@@ -70,15 +69,16 @@ def cost_of(price: Price, tokens: Tokens) -> int:
     return whole + (2 * rest > PER or (2 * rest == PER and whole % 2 == 1))
 
 
-def inconsistent(tokens: Tokens) -> bool:
+def inconsistent(tokens: Counts) -> bool:
     """Whether these counts cannot be what the contract means: more cached than input (a source whose input leaves cached tokens out), more
     reasoning than output (one whose output leaves reasoning out), or less than none."""
+    # This and the next are asked for every run: written out, not as loops.
     tokens_in, tokens_out, read, write, reasoning = tokens
-    return (
-        (read or 0) + (write or 0) > (tokens_in or 0)
-        or (reasoning or 0) > (tokens_out or 0)
-        or any(count is not None and count < 0 for count in tokens)
-    )
+    tokens_in, tokens_out, read, write, reasoning = tokens_in or 0, tokens_out or 0, read or 0, write or 0, reasoning or 0
+    return read + write > tokens_in or reasoning > tokens_out or tokens_in < 0 or tokens_out < 0 or read < 0 or write < 0 or reasoning < 0
+
+
+_PRICED = (PRICED,)
 
 
 class Judged(NamedTuple):
@@ -88,17 +88,17 @@ class Judged(NamedTuple):
     flags: tuple[str, ...]
 
 
-def judge(reported: int | None, tokens: Tokens, price: Price | None) -> Judged:
+def judge(reported: int | None, tokens: Counts, price: Price | None) -> Judged:
     """The reported cost, which is never overwritten, else the one computed. Flags: `priced` (computed here), `unpriced` (tokens, and neither a
     cost nor a price), `tokens_inconsistent`, `cost_differs` (the table says something else than was reported)."""
     flags = (INCONSISTENT,) if inconsistent(tokens) else ()
-    if not tokens.known:
+    if tokens[0] is None and tokens[1] is None:
         return Judged(reported, flags)
     if price is None:
         return Judged(reported, flags if reported is not None else (*flags, UNPRICED))
     computed = cost_of(price, tokens)
     if reported is None:
-        return Judged(computed, (*flags, PRICED))
+        return Judged(computed, (*flags, PRICED) if flags else _PRICED)
     off = abs(reported - computed)
     return Judged(reported, (*flags, DIFFERS) if off > TOLERANCE_MICROS and 100 * off > TOLERANCE_PCT * computed else flags)
 
@@ -124,7 +124,7 @@ class PriceTable:
     """
 
     _schedules: dict[tuple[str, str, bool], _Schedule] = field(default_factory=dict)
-    _found: dict[tuple[str | None, str | None], tuple[_Schedule, ...]] = field(default_factory=dict)
+    _found: dict[tuple[str | None, str | None, date], Price | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, prices: Iterable[Price]) -> PriceTable:
@@ -138,16 +138,17 @@ class PriceTable:
 
     def find(self, provider: str | None, model_id: str | None, day: date) -> Price | None:
         """The price of a model on a day; a run that names no provider is priced by rows for any."""
-        fitting = self._found.get((provider, model_id))
-        if fitting is None:
-            if len(self._found) >= MAX_REMEMBERED:
-                self._found.clear()
-            fitting = self._found[provider, model_id] = self._fitting((provider or "").lower(), (model_id or "").lower())
-        for schedule in fitting:
-            price = schedule.at(day)
-            if price is not None:
-                return price
-        return None
+        key = provider, model_id, day
+        try:
+            return self._found[key]
+        except KeyError:
+            pass
+        fitting = self._fitting((provider or "").lower(), (model_id or "").lower())
+        found = next((price for schedule in fitting if (price := schedule.at(day)) is not None), None)
+        if len(self._found) >= MAX_REMEMBERED:
+            self._found.clear()
+        self._found[key] = found
+        return found
 
     def _fitting(self, provider: str, model_id: str) -> tuple[_Schedule, ...]:
         fits = [

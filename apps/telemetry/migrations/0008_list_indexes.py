@@ -5,12 +5,14 @@ from django.db import migrations
 from apps.core.sql import tenant_policy
 
 # In which minutes a term (a hash of kind, filter and value) occurs, with the rows' keys while they are few. Filled in bulk, off the path of
-# ingest; a row without keys says only that the minute is worth a look.
+# ingest; a row without keys says only that the minute is worth a look, in the partitions of these days.
 POSTINGS = """
 CREATE TABLE telemetry_posting (
     tenant_id uuid NOT NULL,
     term bigint NOT NULL,
     minute bigint NOT NULL,
+    first_day date NOT NULL,
+    last_day date NOT NULL,
     ids uuid[],
     PRIMARY KEY (tenant_id, term, minute)
 ) WITH (fillfactor = 80);

@@ -1,5 +1,6 @@
 """What PostgreSQL holds of telemetry."""
 
+from apps.telemetry.models.archives import Archive, ArchivePart, ArchiveState, Erasure, RetentionPolicy
 from apps.telemetry.models.exports import UNDER_WAY, Export, ExportFormat, ExportKind, ExportState
 from apps.telemetry.models.pricing import Price
 from apps.telemetry.models.producers import Producer
@@ -11,7 +12,11 @@ from apps.telemetry.models.traces import OpenTraces
 
 __all__ = [
     "UNDER_WAY",
+    "Archive",
+    "ArchivePart",
+    "ArchiveState",
     "Content",
+    "Erasure",
     "Event",
     "Export",
     "ExportFormat",
@@ -24,6 +29,7 @@ __all__ = [
     "RedactionPattern",
     "RedactionPolicy",
     "Reported",
+    "RetentionPolicy",
     "Rollup",
     "Run",
     "RunScore",

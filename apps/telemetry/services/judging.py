@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psycopg
 
-from apps.telemetry.domain.pricing import PriceTable, Tokens, judge
+from apps.telemetry.domain.pricing import Counts, PriceTable, judge
 from apps.telemetry.services.tables import EVENTS, RUNS, Table
 
 Values = tuple[Any, ...]
@@ -19,42 +19,34 @@ CLOCK_SKEW = "clock_skew"
 # Clocks that agree by NTP, and a batch that is on its way.
 ALLOWED_SKEW = timedelta(seconds=5)
 _MS = timedelta(milliseconds=1)
-_PRICED_BY = ("provider", "model_id", "tokens_in", "tokens_out")
-_OF_RUNS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_UNCOUNTED = (None, None, None)
+_NOTHING = (None, None, *_UNCOUNTED)
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where in a row stands what is judged. `when`: the time by which it is priced."""
+    """Where in a row stands what is judged. `look` gives its times (that by which it is priced first), of runs whether they are final, cost,
+    provider and model; `counts` the counts of tokens."""
 
-    times: Callable[[Values], tuple[Any, ...]]
+    look: Callable[[Values], tuple[Any, ...]]
     counts: Callable[[Values], tuple[Any, ...]]
-    names: Callable[[Values], tuple[Any, ...]]
     cost: int
     flags: int
-    when: int
-    final: int | None
     key: int
 
 
-def _columns(table: Table, times: tuple[str, ...], counts: tuple[str, ...]) -> _Columns:
+def _columns(table: Table, counts: tuple[str, ...], *names: str) -> _Columns:
     at = table.columns.index
-    return _Columns(
-        times=itemgetter(*map(at, times)),
-        counts=itemgetter(*map(at, counts)),
-        names=itemgetter(at("provider"), at("model_id")),
-        cost=at("cost_micros"),
-        flags=at("flags"),
-        when=at(times[0]),
-        final=at("final") if "final" in table.columns else None,
-        key=at("id"),
-    )
+    seen = (*names, "cost_micros", "provider", "model_id")
+    return _Columns(itemgetter(*map(at, seen)), itemgetter(*map(at, counts)), at("cost_micros"), at("flags"), at("id"))
 
 
-_RUN = _columns(RUNS, ("started_at", "ended_at", "created_at"), ("tokens_in", "tokens_out", *_OF_RUNS))
-_EVENT = _columns(EVENTS, ("created_at", "received_at"), ("tokens_in", "tokens_out"))
+_FINAL, _TENANT = RUNS.columns.index("final"), RUNS.columns.index("tenant_id")
+_COUNTED = ("tokens_in", "tokens_out", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_RUN = _columns(RUNS, _COUNTED, "started_at", "ended_at", "created_at", "final")
+_EVENT = _columns(EVENTS, _COUNTED[:2], "created_at")
 # What a stored run has of what completes it is kept (`domain/merge.py`).
-_STORED = ("id", "cost_micros", "started_at", *_PRICED_BY, *_OF_RUNS)
+_STORED = ("id", "cost_micros", "started_at", "provider", "model_id", *_COUNTED)
 _READ = f"SELECT {', '.join(_STORED)} FROM telemetry_run WHERE tenant_id = %b AND day = %b AND id = ANY(%b::uuid[])"  # noqa: S608 -- constants
 
 
@@ -62,62 +54,82 @@ class Judge:
     """Judges the rows of one batch. `skew_ms`: how far the harness's clock was off in what it has seen, in milliseconds (0: within 5 s)."""
 
     def __init__(self, table: Table, prices: PriceTable, now: datetime) -> None:
-        self._table, self._prices, self._latest = table, prices, now + ALLOWED_SKEW
-        self._columns = _RUN if table is RUNS else _EVENT
-        self._skews: list[int] = []
+        self._prices, self._latest = prices, now + ALLOWED_SKEW
+        self._of_runs = table is RUNS
+        self._skews: list[timedelta] = []
 
     @property
     def skew_ms(self) -> int:
-        return max(self._skews, default=0)
+        return _farthest(self._skews)
 
     def fresh(self, values: Values) -> Values:
         """A new row with its cost and flags. A run is judged when it is final."""
-        return _judged(values, self._columns, self._prices, self._latest, self._skews)
+        if self._of_runs:
+            return _judged_run(values, self._prices, self._latest, self._skews, None)
+        return _judged_event(values, self._prices, self._latest, self._skews)
 
     def completing(self, cur: psycopg.Cursor[Any], day: date, rows: Sequence[Values]) -> list[Values]:
-        """What completes stored rows of a day: judged by all that is known then, put together with what is stored, at one query."""
-        stored = _stored(cur, self._table, day, rows, self._columns)
-        key = self._columns.key
-        return [_judged(values, self._columns, self._prices, self._latest, self._skews, stored.get(values[key])) for values in rows]
+        """What completes stored runs of a day: judged by all that is known then, put together with what is stored, at one query."""
+        stored = _stored(cur, day, rows)
+        return [_judged_run(values, self._prices, self._latest, self._skews, stored.get(values[_RUN.key])) for values in rows]
 
 
-def _judged(
-    values: Values, columns: _Columns, prices: PriceTable, latest: datetime, skews: list[int], stored: Mapping[str, Any] | None = None
-) -> Values:
+def _judged_run(values: Values, prices: PriceTable, latest: datetime, skews: list[timedelta], stored: Mapping[str, Any] | None) -> Values:
+    started, ended, created, final, cost, provider, model_id = _RUN.look(values)
+    counts = _RUN.counts(values)
     flags: tuple[str, ...] = ()
-    cost = reported = values[columns.cost]
-    if columns.final is None or values[columns.final]:
-        counts, when = columns.counts(values), values[columns.when]
-        provider, model_id = columns.names(values)
-        if stored is not None:
-            counts = tuple(_first(stored[name], count) for name, count in zip(("tokens_in", "tokens_out", *_OF_RUNS), counts, strict=True))
-            provider, model_id = _first(stored["provider"], provider), _first(stored["model_id"], model_id)
-            when, reported = stored["started_at"], _first(stored["cost_micros"], reported)
-        if any(count is not None for count in counts):
-            cost, flags = judge(reported, Tokens(*counts), prices.find(provider, model_id, when.date()))
-    times = [moment for moment in columns.times(values) if moment is not None]
-    off = max(times) - latest if max(times) > latest else None
-    if columns is _RUN and values[columns.when + 1] is not None and values[columns.when + 1] < values[columns.when]:
-        off = max(off or timedelta(), values[columns.when] - values[columns.when + 1] - ALLOWED_SKEW)
-    if off is not None:
-        skews.append((off + ALLOWED_SKEW) // _MS)
+    if not final:
+        found = cost
+    elif stored is None:
+        found, flags = _priced(prices, provider, model_id, started, cost, counts)
+    else:
+        counts = tuple(_first(stored[name], count) for name, count in zip(_COUNTED, counts, strict=True))
+        provider, model_id = _first(stored["provider"], provider), _first(stored["model_id"], model_id)
+        found, flags = _priced(prices, provider, model_id, stored["started_at"], _first(stored["cost_micros"], cost), counts)
+    if started > latest or created > latest or (ended is not None and (ended > latest or ended < started)):
+        ahead = max(started, created, ended or started) - latest + ALLOWED_SKEW
+        skews.append(max(ahead, started - (ended or started)))
         flags = (*flags, CLOCK_SKEW)
-    if not flags and cost == values[columns.cost]:
-        return values
+    return values if not flags and found == cost else _changed(values, _RUN, found, flags)
+
+
+def _judged_event(values: Values, prices: PriceTable, latest: datetime, skews: list[timedelta]) -> Values:
+    created, cost, provider, model_id = _EVENT.look(values)
+    found, flags = _priced(prices, provider, model_id, created, cost, (*_EVENT.counts(values), *_UNCOUNTED))
+    if created > latest:
+        skews.append(created - latest + ALLOWED_SKEW)
+        flags = (*flags, CLOCK_SKEW)
+    return values if not flags and found == cost else _changed(values, _EVENT, found, flags)
+
+
+def _priced(
+    prices: PriceTable, provider: str | None, model_id: str | None, when: datetime, cost: int | None, counts: Counts
+) -> tuple[int | None, tuple[str, ...]]:
+    if counts == _NOTHING:
+        return cost, ()
+    return judge(cost, counts, prices.find(provider, model_id, when.date()))
+
+
+def _changed(values: Values, columns: _Columns, cost: int | None, flags: tuple[str, ...]) -> Values:
     changed = list(values)
     changed[columns.cost] = cost
-    changed[columns.flags] = sorted({*values[columns.flags], *flags})
+    before = values[columns.flags]
+    changed[columns.flags] = sorted({*before, *flags}) if before or len(flags) > 1 else list(flags)
     return tuple(changed)
+
+
+def _farthest(skews: list[timedelta]) -> int:
+    return max(skews) // _MS if skews else 0
 
 
 def _first(stored: Any, given: Any) -> Any:
     return given if stored is None else stored
 
 
-def _stored(cur: psycopg.Cursor[Any], table: Table, day: date, rows: Sequence[Values], columns: _Columns) -> dict[UUID, dict[str, Any]]:
+def _stored(cur: psycopg.Cursor[Any], day: date, rows: Sequence[Values]) -> dict[UUID, dict[str, Any]]:
     """The stored runs that become final now. The ledger's lock on their keys is held, so that they stay as they are."""
-    keys = [values[columns.key] for values in rows if columns.final is not None and values[columns.final]]
+    keys = [values[_RUN.key] for values in rows if values[_FINAL]]
     if not keys:
         return {}
-    cur.execute(_READ, [rows[0][table.columns.index("tenant_id")], day, keys])
+    cur.execute(_READ, [rows[0][_TENANT], day, keys])
     return {row[0]: dict(zip(_STORED, row, strict=True)) for row in cur.fetchall()}

@@ -170,14 +170,15 @@ ON CONFLICT ON CONSTRAINT telemetry_facetcount_once DO UPDATE SET count = f.coun
 
 def _postings(kind: str) -> str:
     return f"""
-INSERT INTO telemetry_posting AS p (tenant_id, term, minute, ids)
-SELECT %(tenant)s, term, minute, CASE WHEN count(*) <= {MAX_IDS} THEN array_agg(id) END FROM (
+INSERT INTO telemetry_posting AS p (tenant_id, term, minute, first_day, last_day, ids)
+SELECT %(tenant)s, term, minute, %(day)s, %(day)s, CASE WHEN count(*) <= {MAX_IDS} THEN array_agg(id) END FROM (
     SELECT hashtextextended('{kind}:' || d.dimension || '=' || d.value, 0) AS term, floor(extract(epoch FROM r.at) / 60)::bigint AS minute, r.id
     FROM pg_temp.telemetry_rolling r CROSS JOIN LATERAL ({_values(kind, pairs=True)}) d (dimension, value) WHERE d.value IS NOT NULL
 ) found GROUP BY term, minute ORDER BY term, minute
 ON CONFLICT (tenant_id, term, minute) DO UPDATE SET
-    ids = CASE WHEN cardinality(p.ids) + cardinality(excluded.ids) <= {MAX_IDS} THEN p.ids || excluded.ids END
-    WHERE p.ids IS NOT NULL
+    ids = CASE WHEN cardinality(p.ids) + cardinality(excluded.ids) <= {MAX_IDS} THEN p.ids || excluded.ids END,
+    first_day = least(p.first_day, excluded.first_day), last_day = greatest(p.last_day, excluded.last_day)
+    WHERE p.ids IS NOT NULL OR p.first_day > excluded.first_day OR p.last_day < excluded.last_day
 """
 
 
@@ -222,7 +223,7 @@ def roll_up(*, ctx: ActionContext, limit: int = LIMIT) -> int:
                 if ids:
                     cur.execute(_FILL[kind], {"tenant": ctx.tenant_id, "day": day, "ids": ids, "counted": counted})
             for statement in _COUNTED[kind]:
-                cur.execute(statement, {"tenant": ctx.tenant_id})
+                cur.execute(statement, {"tenant": ctx.tenant_id, "day": day})
         cur.execute("DELETE FROM telemetry_unrolledbatch WHERE tenant_id = %s AND id = ANY(%s)", [ctx.tenant_id, [b[0] for b in batches]])
         return sum(len(final) + len(open_) for final, open_ in groups.values())
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from apps.core.domain.redaction import Redactor
-from apps.core.errors import problem
+from apps.core.errors import FieldError, Problem, problem
 from apps.telemetry.domain.contract import DecodedBatch, Rejection
 from apps.telemetry.domain.items import EventItem, RunItem
 
@@ -20,6 +20,7 @@ def screen(batch: DecodedBatch[Item], redactor: Redactor, plural: str, key: str)
     Raises Problem `invalid` where it is the producer's name."""
     if not redactor.adds:
         return batch
+    batch = replace(batch, rejected=[replace(each, **_said(redactor, each)) for each in batch.rejected])
     if batch.producer is not None and _refused(redactor, batch.producer):
         raise problem("invalid", f"producer must be a plain name: {_why(redactor, batch.producer)}", pointer="/producer")
     refused = {
@@ -34,8 +35,21 @@ def screen(batch: DecodedBatch[Item], redactor: Redactor, plural: str, key: str)
     return replace(batch, items=[batch.items[place] for place in kept], bodies=[batch.bodies[place] for place in kept], rejected=rejected)
 
 
+def screen_error(error: Problem, redactor: Redactor) -> Problem:
+    """The refusal without what the tenant's own rules replace: it may repeat a name that was sent."""
+    if not redactor.adds:
+        return error
+    errors = [replace(each, **_said(redactor, each)) for each in error.errors]
+    return Problem(error.code, redactor.redact_text(error.detail)[0], errors, error.extra)
+
+
+def _said(redactor: Redactor, found: Rejection | FieldError) -> dict[str, str]:
+    return {"pointer": redactor.redact_text(found.pointer)[0], "detail": redactor.redact_text(found.detail)[0]}
+
+
 def _refused(redactor: Redactor, name: str) -> set[str]:
-    return set(redactor.redact_text(name)[1]) - _NUMBERS
+    found = set(redactor.redact_text(name)[1])
+    return found - _NUMBERS if name.isdigit() else found
 
 
 def _why(redactor: Redactor, name: str) -> str:

@@ -27,6 +27,7 @@ class Client:
     - `spool_bytes`: what the spool may hold; what is recorded beyond it is dropped, counted, and shows as a gap.
     - `durable`: each record is on the disk when `record_…` returns (fsync), not a second later: for a machine that may lose power.
     - `batch_items`, `batch_s`: a batch goes out when it has so many items or is so old.
+    - `longest_wait_s`: seconds between two tries while the control plane is away, at the most; it may ask for more (Retry-After).
     - `heartbeat_s`: seconds between heartbeats, 0 for none; `status`: what they say, a text or a function that gives one.
     - `listen`: opens the push stream, so that a rollback is effective in milliseconds; `stream_url`: where it is, if the control plane is
       not to say; `on_event`: hears of everything but pings.
@@ -49,6 +50,7 @@ class Client:
         durable: bool = False,
         batch_items: int = 500,
         batch_s: float = 1.0,
+        longest_wait_s: float = 30.0,
         heartbeat_s: float = 30.0,
         status: Callable[[], str] | str = "ok",
         listen: bool = True,
@@ -78,7 +80,13 @@ class Client:
         identity = f"{self._transport.base} {token.split('_')[1] if token.count('_') >= 2 else ''}"
         self._resolver = Resolver(self._transport, folder / "resolved", identity=identity, max_stale_s=max_stale_s)
         self._telemetry = Telemetry(
-            journal, self._transport, batch_items=batch_items, batch_s=batch_s, on_rejected=on_rejected, on_commands=self._commands.take
+            journal,
+            self._transport,
+            batch_items=batch_items,
+            batch_s=batch_s,
+            longest_wait_s=longest_wait_s,
+            on_rejected=on_rejected,
+            on_commands=self._commands.take,
         )
         if heartbeat_s > 0:
             self._heartbeat = Heartbeat(self._transport, self._resolver, self._commands, interval_s=heartbeat_s, status=status)

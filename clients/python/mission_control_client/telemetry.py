@@ -51,6 +51,7 @@ class Telemetry:
         *,
         batch_items: int,
         batch_s: float,
+        longest_wait_s: float,
         on_rejected: OnRejected | None,
         on_commands: Callable[[list[dict[str, Any]]], None],
     ) -> None:
@@ -66,7 +67,7 @@ class Telemetry:
         self._stopping = False
         self._counts = dict.fromkeys(("recorded", "accepted", "duplicates", "rejected"), 0)
         self._error = ""
-        self._backoff = Backoff()
+        self._backoff = Backoff(longest_s=longest_wait_s)
         self._limit = MAX_ITEMS
         self._synced = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="mission-control-telemetry", daemon=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -96,35 +97,43 @@ def _fit(values: dict[str, object]) -> bool:
 
 def _place(decoded: Decoded, mapped: list[Mapped]) -> set[str]:
     """Gives the items what the other spans of the request tell of them; the root tasks that wait for more."""
-    by_key = {(found.span.trace, found.span.id): found for found in mapped}
-    parents = {(span.trace, span.id): (span.trace, span.parent) if span.parent else None for span in decoded.spans}
-    nodes = {
-        key: Node(parent, found.run.run_id if (found := by_key.get(key)) is not None and found.run is not None else None)
-        for key, parent in parents.items()
-    }
-    at = places(nodes, by_key)
+    stored = {found.event.event_id: found for found in mapped}
+    nodes: dict[str, Node[str]] = {}
+    for span in decoded.spans:
+        key = f"{span.trace}-{span.id}"
+        item = stored.get(key)
+        nodes[key] = Node(
+            f"{span.trace}-{span.parent}" if span.parent else None, key if item is not None and item.run is not None else None
+        )
+    at = places(nodes, stored)
     # An agent that says its own tier says it for its steps.
-    told = {found.run.run_id: found.run.tier for found in mapped if found.run is not None}
+    told = {found.run.run_id: found.run.tier for found in mapped if found.run is not None and found.run.tier is not None}
     roots: set[str] = set()
-    for key, found in by_key.items():
-        place, event, run = at[key], found.event, found.run
+    for found in mapped:
+        event, run = found.event, found.run
+        place = at[event.event_id]
         if event.run_id is None:
             event.run_id = place.run
         if event.tier is None:
             event.tier = told.get(place.run or "") or place.tier
         if run is not None and run.tier is None:
             run.tier = event.tier
-        above = parents[key]
-        if above is not None and above in parents and above not in by_key:
-            while above is not None and above in parents and above not in by_key:
-                above = parents[above]
-            for kept in (event.payload, run.metadata if run is not None else None):
-                if kept is None:
-                    continue
-                if above is None:
-                    kept.pop("parent_task_id", None)
-                else:
-                    kept["parent_task_id"] = above[1]
+        above = nodes[event.event_id].parent
+        if above is not None and above in nodes and above not in stored:
+            _hang_higher(found, above, nodes, stored)
         if run is not None or not place.known:
             roots.add(found.root)
     return roots
+
+
+def _hang_higher(found: Mapped, above: str | None, nodes: Mapping[str, Node[str]], stored: Mapping[str, Mapped]) -> None:
+    """A span under one that is not stored hangs under the nearest above that is, or may be."""
+    seen: set[str] = set()
+    while above is not None and above in nodes and above not in stored and above not in seen:
+        seen.add(above)
+        above = nodes[above].parent
+    for kept in (found.event.payload, found.run.metadata if found.run is not None else None):
+        if kept is not None:
+            kept.pop("parent_task_id", None)
+            if above is not None:
+                kept["parent_task_id"] = above[-16:]

@@ -33,6 +33,10 @@ MAX_ATTRIBUTES_BYTES = 6 * 1024
 # Of the text that went in this much stands beside an event; a run keeps all of it.
 MAX_INPUT_BYTES = 4 * 1024
 MAX_SMALL_INT = 2**31 - 1
+# What events and runs have under the same name; the last three are claims.
+_NAMES = ("actor", "provider", "model_id", "persona", "skill", "tenant", "team", "agent")
+_OF_RUNS = ("user_ref", "pack", "effective_digest", "arm", "rollout", "task_type")
+_COUNTS = ("tokens_in", "tokens_out", "tokens_total", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
 @dataclass(slots=True)
@@ -65,25 +69,20 @@ def map_span(span: Span, shared: dict[str, Any]) -> Mapped | None:
     root = _root(facts, span)
     model = _usage(facts)
     failed, error, what = _failure(span, facts, cut)
-    claims = {claim: name_of(facts.get(claim), cut, claim) for claim in ("tenant", "team", "agent") if claim in facts}
+    named = {name: name_of(facts[name], cut, name) for name in _NAMES if name in facts}
     said = messages_of(span, facts, numbered)
     is_run = kind == names.AGENT or (not span.parent and kind in names.RUN_WHEN_ROOT)
     common: dict[str, Any] = {
         "root_task_id": root,
         "task_id": span.id,
         "tier": facts.get("tier") if facts.get("tier") in ("T1", "T2", "T3") else None,
-        "actor": name_of(facts.get("actor"), cut, "actor"),
         "status": "failed" if failed else "completed",
-        "provider": name_of(facts.get("provider"), cut, "provider"),
-        "model_id": name_of(facts.get("model_id"), cut, "model_id"),
-        "persona": name_of(facts.get("persona"), cut, "persona"),
-        "skill": name_of(facts.get("skill"), cut, "skill"),
         "latency_ms": max(0, span.end_ns - span.start_ns) // 1_000_000,
         "tokens_in": model.get("tokens_in"),
         "tokens_out": model.get("tokens_out"),
         "cost_usd": dollars_of(facts["cost_usd"]) if "cost_usd" in facts else None,
         "created_at": moment(span.start_ns),
-        **claims,
+        **named,
     }
     about = _about(span, kind, facts, rest, cut)
     run = _run(span, item_id, facts, common, model, failed, error, said, about, cut) if is_run else None
@@ -176,7 +175,7 @@ def _root(facts: dict[str, Any], span: Span) -> str:
 def _usage(facts: dict[str, Any]) -> dict[str, int]:
     """Token counts by `domain.md` 8: input includes cached, output includes reasoning."""
     found: dict[str, int] = {}
-    for name in ("tokens_in", "tokens_out", "tokens_total", "cached_tokens", "cache_write_tokens", "reasoning_tokens"):
+    for name in _COUNTS:
         if name in facts and (count := count_of(facts[name])) is not None:
             found[name] = count
     if "tokens_in" not in found and (fresh := count_of(facts.get("openclaw_in"))) is not None:
@@ -225,16 +224,28 @@ def _about(span: Span, kind: str, facts: dict[str, Any], rest: dict[str, Any], c
     if thrown:
         about["exceptions"] = thrown[:3]
     if rest:
-        kept, left = {}, MAX_ATTRIBUTES_BYTES
-        for key, value in rest.items():
-            found = small(value, MAX_ATTRIBUTE, cut, "attributes")
-            left -= len(key) + (4 * len(found) if isinstance(found, str) and not found.isascii() else len(str(found)) + 8)
-            if left < 0 or len(key) > 200:
-                cut.add("attributes")
-                break
-            kept[plain(key)] = found
-        about["attributes"] = kept
+        about["attributes"] = _kept(rest, cut)
     return about
+
+
+def _kept(rest: dict[str, Any], cut: set[str]) -> dict[str, Any]:
+    """Of the other attributes as many as there is room for."""
+    kept: dict[str, Any] = {}
+    left = MAX_ATTRIBUTES_BYTES
+    for key, value in rest.items():
+        if type(value) is str and len(value) <= MAX_ATTRIBUTE and value.isascii() and "\0" not in value:
+            found, size = value, len(value)
+        elif type(value) is int and abs(value) < 2**63:
+            found, size = value, 20
+        else:
+            found = small(value, MAX_ATTRIBUTE, cut, "attributes")
+            size = 4 * len(found) if isinstance(found, str) else len(str(found)) + 8
+        left -= size + len(key)
+        if left < 0 or len(key) > 200:
+            cut.add("attributes")
+            break
+        kept[plain(key)] = found
+    return kept
 
 
 def _action(span: Span, kind: str, facts: dict[str, Any]) -> str:
@@ -270,13 +281,7 @@ def _run(
         started_at=common["created_at"],
         final=False,
         ended_at=ended,
-        user_ref=name_of(facts.get("user_ref"), cut, "user_ref"),
-        pack=name_of(facts.get("pack"), cut, "pack"),
         pack_version=count_of(facts.get("pack_version"), MAX_SMALL_INT),
-        effective_digest=name_of(facts.get("effective_digest"), cut, "effective_digest"),
-        arm=name_of(facts.get("arm"), cut, "arm"),
-        rollout=name_of(facts.get("rollout"), cut, "rollout"),
-        task_type=name_of(facts.get("task_type"), cut, "task_type"),
         adapter_kind=name_of(facts.get("adapter_kind"), cut, "adapter_kind")
         or ("openclaw" if span.name.startswith("openclaw.") else "otlp"),
         cached_tokens=model.get("cached_tokens"),
@@ -294,5 +299,6 @@ def _run(
         input=None if given is None else shortened(given, MAX_TEXT_BYTES, cut, "input"),
         output=None if answered is None else shortened(answered, MAX_TEXT_BYTES, cut, "output"),
         metadata=about,
+        **{name: name_of(facts[name], cut, name) for name in _OF_RUNS if name in facts},
         **{**common, "created_at": ended},
     )

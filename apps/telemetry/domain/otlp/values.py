@@ -27,6 +27,8 @@ def plain(text: str) -> str:
 
 def name_of(value: Any, cut: set[str], field: str) -> str | None:
     """A text of 1 to 200 characters; a longer one is cut, and `field` added to `cut`."""
+    if type(value) is str and len(value) <= MAX_NAME and "\0" not in value:
+        return value.strip() or None
     if value is None or isinstance(value, dict | list):
         return None
     text = plain(value if isinstance(value, str) else str(value)).strip()
