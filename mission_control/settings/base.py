@@ -268,6 +268,7 @@ CELERY_BEAT_SCHEDULE = {
     "telemetry.archive": {"task": "telemetry.archive", "schedule": 3600.0, "options": {"expires": 3600}},
     "telemetry.drop_partitions": {"task": "telemetry.drop_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
     "telemetry.prune_ledger": {"task": "telemetry.prune_ledger", "schedule": 600.0, "options": {"expires": 600}},
+    "telemetry.resume": {"task": "telemetry.resume", "schedule": 300.0, "options": {"expires": 300}},
     "notices.deliver": {"task": "notices.deliver", "schedule": 5.0, "options": {"expires": 5}},
     "notices.forget": {"task": "notices.forget", "schedule": 86400.0, "options": {"expires": 3600}},
     "audit.export_heads": {"task": "audit.export_heads", "schedule": 3600.0, "options": {"expires": 3600}},

@@ -19,20 +19,21 @@ from apps.core.errors import problem
 from apps.core.ids import new_id
 from apps.identity.permissions import require
 from apps.telemetry.commands import commands_for
+from apps.telemetry.domain.archives import GRACE_DAYS
 from apps.telemetry.domain.contract import DecodedBatch, Rejection, hash_body
 from apps.telemetry.domain.items import EventItem, RunItem
 from apps.telemetry.domain.rows import Row, event_row, run_row
 from apps.telemetry.partitions import make_partitions
 from apps.telemetry.services import storage
 from apps.telemetry.services.producers import Counts, arrived
+from apps.telemetry.services.retention import hot_window
 from apps.telemetry.services.settle import Delivery, Settled, settle
 from apps.telemetry.services.tables import EVENTS, RUNS, Table
 from apps.telemetry.tracing import untraced
 
 log = structlog.get_logger(__name__)
 
-HOT_WINDOW = timedelta(days=7)
-GRACE = timedelta(days=2)
+GRACE = timedelta(days=GRACE_DAYS)
 # Deadlock, serialization failure; a day without a partition.
 _TRANSIENT = frozenset({"40P01", "40001"})
 _NO_PARTITION = "23514"
@@ -100,7 +101,8 @@ def _ingest(
     if ctx.agent_id is None:
         raise problem("permission_denied", "Telemetry is sent with an agent's token.")
     now = timezone.now()
-    oldest = now - HOT_WINDOW - GRACE
+    taken = hot_window(ctx.tenant_id) + GRACE
+    oldest = now - taken
     common: dict[str, Any] = {
         "day": now.date(),
         "tenant_id": ctx.tenant_id,
@@ -117,9 +119,10 @@ def _ingest(
     for (index, item), body, key in zip(batch.items, batch.bodies, keys, strict=True):
         name, moment = time_of(item)
         if moment is not None and moment < oldest:
-            days = (HOT_WINDOW + GRACE).days
             rejected.append(
-                Rejection(index, "too_old", f"/{table.plural}/{index}/{name}", f"Items are taken up to {days} days after their {name}.")
+                Rejection(
+                    index, "too_old", f"/{table.plural}/{index}/{name}", f"Items are taken up to {taken.days} days after their {name}."
+                )
             )
             continue
         common["row_id"], common["body"] = key, body
