@@ -15,6 +15,7 @@ PARTS = {
     "ingest": "Ingest",
     "promotion": "Promotion and rollback",
     "startup": "Start",
+    "archive": "Archive cycle",
     "lists": "Lists of 300,000 objects with 100,000 grants",
 }
 INTRODUCTION = """# Performance

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils import timezone
 
 from apps.audit.models import ExportedHead
+from apps.core.ids import new_id
 from apps.core.models import IdempotencyRecord
 from apps.evals.models import EvalSet
 from apps.evals.tasks import score_runs
@@ -13,6 +14,9 @@ from apps.notices.services import choose_emails, create_webhook
 from apps.notices.services.notifying import spread_waiting
 from apps.promotions.models import ApprovalReminder, Promotion
 from apps.promotions.tasks import reassess_due
+from apps.telemetry.models import Archive, ArchivePart
+from apps.telemetry.services.erasing import request_erasure
+from apps.telemetry.services.retention import set_retention
 from tests import factories as make
 from tests.notices.telling import told
 from tests.promotions.test_loop import World, better
@@ -45,6 +49,12 @@ def everything(world: World) -> None:
     spread_waiting(ctx=system)
     choose_emails(ctx=make.member(world.tenant, "viewer"), wanted={"promotions.decided": False})
     ExportedHead.objects.create(tenant_id=world.tenant.pk, store="s", seq=1, hash=b"1" * 32, at=timezone.now())
+    archive = Archive.objects.create(tenant=world.tenant, day=timezone.now().date())
+    ArchivePart.objects.create(
+        tenant=world.tenant, archive=archive, generation=1, kind="run", number=1, after_id=new_id(), upto_id=new_id()
+    )
+    set_retention(ctx=system, changes={"hot_days": 9})
+    request_erasure(ctx=system, user_ref="u-1", reason="asked")
     group = make.group(world.tenant, make.user())
     for obj in (world.live.layer.pack, team, make.agent(world.tenant, team=team), EvalSet.objects.filter(tenant=world.tenant).first()):
         grant(ctx=system, group_id=group.pk, obj=obj, actions=["view"])

@@ -103,6 +103,9 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Events", "timeline", "telemetry_event"),
                 _link("Scores", "score", "telemetry_runscore"),
                 _link("Producers", "sensors", "telemetry_producer"),
+                _link("Archives", "archive", "telemetry_archive"),
+                _link("Retention", "auto_delete", "telemetry_retentionpolicy"),
+                _link("Erasures", "person_remove", "telemetry_erasure"),
             ],
         },
         {

@@ -12,12 +12,14 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
+from apps.core.context import in_tenant
 from apps.core.errors import Problem
 from apps.core.jobs import enqueue
 from apps.core.storage import StorageError
+from apps.telemetry.models import Archive
 from apps.telemetry.partitions import days_ready, make_partitions
 from apps.telemetry.selectors.archives import archive_owners, days_to_archive, tenants_with_erasures, unfinished_restorations
-from apps.telemetry.services.archiving import BusyError, OutOfTimeError, archive_day
+from apps.telemetry.services.archiving import BusyError, OutOfTimeError, archive_day, verify_archive
 from apps.telemetry.services.erasing import erase
 from apps.telemetry.services.releasing import drop_days, expire, prune_ledger
 from apps.telemetry.services.restoring import restore_day
@@ -102,6 +104,19 @@ def restore_task(tenant_id: str, day: str) -> None:
 def erase_task(tenant_id: str) -> None:
     """Erases what waits for it in a tenant, as far as its time goes; then has itself called again."""
     _in_turn("telemetry.erase", (tenant_id,), lambda end: erase(tenant_id=UUID(tenant_id), deadline=end))
+
+
+@shared_task(name="telemetry.verify")
+def verify_task(tenant_id: str, day: str) -> None:
+    """Reads an archive again in full. What is wrong stands beside it, on its page and in `/readyz`."""
+    with in_tenant(UUID(tenant_id)):
+        archive = Archive.objects.get(tenant_id=tenant_id, day=day)
+    try:
+        verify_archive(archive=archive)
+    except StorageError as error:
+        log.exception("telemetry.archive_broken", tenant=tenant_id, day=day, error=str(error))
+        with in_tenant(UUID(tenant_id)):
+            Archive.objects.filter(pk=archive.pk).update(error=str(error)[:500])
 
 
 @shared_task(name="telemetry.resume")

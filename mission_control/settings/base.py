@@ -235,6 +235,8 @@ SPECTACULAR_SETTINGS = {
         "VersionStatusEnum": "apps.packs.models.VersionStatus",
         "KindEnum": "apps.packs.models.PackKind",
         "NoticeKindEnum": "apps.notices.models.KINDS",
+        "ArchiveStateEnum": "apps.telemetry.models.ArchiveState",
+        "ErasureStateEnum": "apps.telemetry.models.Erasure.State",
         "DeliveryStateEnum": "apps.notices.models.DeliveryState",
     },
 }

@@ -12,6 +12,8 @@ CACHE_WATCHER = False
 CACHE_STALENESS_S = -1.0
 # Hundreds of requests a test come from one token or address; the tests of the limits set their own.
 RATE_TOKEN_PER_S = RATE_TENANT_PER_S = RATE_PEOPLE_PER_S = RATE_FAILURES_PER_S = 0.0
+# So that an archive can be asked for; tests that write one set a folder of their own.
+ARCHIVE_STORE = "/nowhere"
 OIDC_ALLOW_HTTP = True
 # Providers and receivers of the tests stand on loopback.
 EGRESS_ALLOW_HTTP = True

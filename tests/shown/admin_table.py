@@ -42,6 +42,9 @@ telemetry.Run                      view+   own       run
 telemetry.Event                    view+   own       event
 telemetry.RunScore                 view+   own       score
 telemetry.Producer                 view+   own       producer
+telemetry.Archive                  view    own       archive
+telemetry.RetentionPolicy          view    own       retention policy
+telemetry.Erasure                  view    own       erasure
 evals.EvalSet                      view+   library   eval set
 evals.EvalCase                     view+   library   case
 evals.EvalRun                      view+   library   answered run
@@ -64,6 +67,11 @@ promotions.Awaited                 approve waits     promotion
 """
 
 ACTS = """
+telemetry.Archive      *archive           manage_tenant      home      none      -                302
+telemetry.Archive      verify             audit              tenant    own       archive          302
+telemetry.Archive      restore            manage_tenant      tenant    own       archive          302
+telemetry.RetentionPolicy  *set           manage_tenant      home      none      -                302
+telemetry.Erasure      *erase             manage_tenant      home      none      -                302
 audit.Event            *verify            audit              home      none      -                200
 audit.Event            *export            export             home      none      -                200
 identity.Organisation  *create            govern             home      none      -                302

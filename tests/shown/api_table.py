@@ -145,6 +145,17 @@ get     notices/{pk}/                 view               tenant     own       20
 get     runs/                         view               home       list      200
 get     runs/{pk}/                    view               tenant     own       200
 get     events/                       view               home       list      200
+get     archives/                     view               home       list      200
+post    archives/                     manage_tenant      home       none      202
+get     archives/{pk}/                view               tenant     own       200
+post    archives/{pk}/verify/         audit              tenant     own       202
+post    archives/{pk}/restore/        manage_tenant      tenant     own       202
+get     archives/search/              audit              home       none      200
+get     retention/                    view               home       none      200
+patch   retention/                    manage_tenant      home       none      200
+get     erasures/                     view               home       list      200
+post    erasures/                     manage_tenant      home       none      202
+get     erasures/{pk}/                view               tenant     own       200
 get     resolve                       resolve            home       library   200   agent@team=409
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
@@ -165,12 +176,18 @@ BODIES: dict[str, dict[str, Any]] = {
     "post promotions/approve/": {"promotions": [{"id": "$promotion"}], "read": ["$promotion"]},
     "post promotions/reject/": {"promotions": [{"id": "$promotion"}], "comment": "no"},
     "post delegations/": {"to_user": "$stand-in.email", "role": "manager", "team": "@team", "until": "@soon"},
+    "post archives/": {"day": "2026-01-01"},
+    "post archives/{pk}/restore/": {"confirm": "@archived_day"},
+    "patch retention/": {"hot_days": 9},
+    "post erasures/": {"user_ref": "u-9", "reason": "asked"},
     "post telemetry/runs": {"producer": "p", "seq": 1, "runs": [{"run_id": "r", "started_at": "2026-01-01T00:00:00Z"}]},
     "post telemetry/events": {"producer": "p", "seq": 1, "events": [{"event_id": "e", "action": "output"}]},
 }
 # Of which object a path speaks, by its first part; the attribute that names it there.
 OBJECTS = {
     "agents": ("agent", "slug"),
+    "archives": ("archive", "pk"),
+    "erasures": ("erasure", "pk"),
     "decisions": ("decision", "pk"),
     "delegations": ("delegation", "pk"),
     "eval-results": ("result", "pk"),

@@ -77,7 +77,10 @@ def search_archives(
     exact = {name: value for name, value in exact.items() if value}
     parts = _parts(ctx.tenant_id, kind, since, until)
     condition, values = _condition(kind, q, since, until, exact)
-    deadline, size, rows, searched = time.monotonic() + seconds, 0, [], 0
+    if not parts:
+        return Found()
+    rows: list[dict[str, Any]] = []
+    deadline, size, searched = time.monotonic() + seconds, 0, 0
     storage = open_storage(settings.ARCHIVE_STORE)
     for part in parts:
         size += part.bytes

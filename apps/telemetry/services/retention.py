@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+
 from apps.audit.services import record
 from apps.core.access import Action
 from apps.core.context import ActionContext, in_tenant
@@ -18,7 +20,6 @@ from apps.identity.services.rows import assign, save
 from apps.telemetry.domain.archives import DEFAULT_HOT_DAYS
 from apps.telemetry.models import Archive, ArchiveState, RetentionPolicy
 from apps.telemetry.selectors.archives import hot_days
-from apps.telemetry.services.archiving import store
 
 # Seconds for which a process goes by the window that it read: the days of grace are wider than that.
 MEMORY_S = 60.0
@@ -65,7 +66,8 @@ def request_archive(*, ctx: ActionContext, day: date, reason: str = "") -> Archi
     as it is. Raises Problem `permission_denied`, `not_available`, `wrong_state` (it is not over, or holds nothing)."""
     with ctx.transaction():
         require(ctx, Action.MANAGE_TENANT, tenant_id=ctx.tenant_id)
-        store()
+        if not settings.ARCHIVE_STORE:
+            raise problem("not_available", "This installation has no archive: its operator sets ARCHIVE_STORE (docs/retention.md).")
         if day >= datetime.now(UTC).date():
             raise problem("wrong_state", "The day is not over: its rows are still coming in.", pointer="/day")
         archive, made = Archive.objects.get_or_create(tenant_id=ctx.tenant_id, day=day)
