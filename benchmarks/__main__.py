@@ -17,6 +17,7 @@ PARTS = {
     "reading": "Lists and figures of millions of runs",
     "promotion": "Promotion and rollback",
     "startup": "Start",
+    "archive": "Archive cycle",
     "lists": "Lists of 300,000 objects with 100,000 grants",
 }
 INTRODUCTION = """# Performance
