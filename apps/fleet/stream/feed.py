@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from apps.fleet.domain.frames import EventId, frame, parse_id
-from apps.fleet.domain.wire import KEPT, STREAM, resync
+from apps.fleet.domain.wire import KEPT, STREAM, agents_of, resync
 from apps.fleet.stream.hub import MAX_KEPT, Entry, Hub
 
 log = structlog.get_logger(__name__)
@@ -89,11 +89,11 @@ def _entry(found: tuple[bytes, Fields]) -> Entry | None:
     identity, fields = found
     try:
         event_id = parse_id(identity.decode())
-        tenant, agents = fields[b"tenant"].decode(), fields[b"agents"].decode()
+        tenant = fields[b"tenant"].decode()
         return Entry(
             event_id,
             UUID(tenant) if tenant else None,
-            frozenset(map(UUID, agents.split(","))) if agents else None,
+            agents_of(fields[b"agents"]),
             frame(event_id, fields[b"event"].decode(), fields[b"data"]),
         )
     except (KeyError, ValueError) as error:
