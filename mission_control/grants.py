@@ -123,6 +123,13 @@ GRANTS: dict[str, str] = {
     "packs_servedpack": APPEND,
     "packs_packgrouppermission": columns("until", "granted_by_id") + ", DELETE",
     "packs_subscription": columns("pinned_id") + ", DELETE",
+    # Fleet
+    "fleet_harness": columns("status", "ttl_s", "last_seen_at", "stale", "flags"),
+    "fleet_serving": columns("digest", "since", "traced") + ", DELETE",
+    "fleet_command": APPEND,
+    "fleet_delivery": columns("state", "handed_out", "delivered_at", "closed_at", "superseded_by_id"),
+    "fleet_actionrequest": columns("state", "decided_by_id", "decided_at", "comment", "used_at"),
+    "fleet_suggestion": APPEND,
     # Evals
     "evals_evalset": columns("title", "description"),
     "evals_evalsetgrouppermission": columns("until", "granted_by_id") + ", DELETE",
@@ -151,12 +158,56 @@ GRANTS: dict[str, str] = {
     "promotions_decision": APPEND,
     # Telemetry
     "telemetry_run": columns(*RUN_COMPLETED),
-    "telemetry_event": APPEND,
+    # What is known once the rest of a trace has come.
+    "telemetry_event": columns("run_id", "tier", "flags"),
     "telemetry_ledger": columns("final", "hashes"),
     "telemetry_runscore": APPEND,
     # The update is for FOR UPDATE alone.
     "telemetry_unscoredbatch": columns("created_at") + ", DELETE",
-    "telemetry_producer": columns("ranges", "given_up", "last_seq", "accepted", "duplicates", "rejected", "too_old", "last_seen_at"),
+    "telemetry_producer": columns(
+        *(
+            "ranges",
+            "given_up",
+            "missing",
+            "last_seq",
+            "accepted",
+            "duplicates",
+            "rejected",
+            "too_old",
+            "skew_ms",
+            "skew_at",
+            "last_seen_at",
+        )
+    ),
+    # Only one that is not in force yet can be taken back (a trigger).
+    "telemetry_price": "SELECT, INSERT, DELETE",
+    "telemetry_redactionpolicy": columns("redact_email", "redact_phone", "store_content", "updated_at"),
+    "telemetry_redactionpattern": columns("name", "pattern", "enabled", "updated_at"),
+    "telemetry_opentraces": columns("due_at") + ", DELETE",
+    "telemetry_export": columns(
+        *("state", "rows_done", "size_bytes", "parts", "position", "attempt", "beat_at", "error", "started_at", "finished_at", "expires_at")
+    ),
+    "telemetry_unrolledbatch": columns("created_at") + ", DELETE",
+    "telemetry_rollup": columns(
+        *("runs", "successes", "failures", "tokens_in", "tokens_out", "cost_micros", "cost_count", "latency_sum", "latency_count"),
+        *("latencies", "score_sum", "score_count", "users", "marks"),
+    ),
+    "telemetry_facetcount": columns("count"),
+    "telemetry_posting": columns("first_day", "last_day", "ids"),
+    "telemetry_modelhealth": columns(
+        *("total_calls", "success_calls", "failed_calls", "avg_latency_ms", "avg_cost_micros", "quality_score"),
+        *("last_error", "last_error_at", "last_used_at", "updated_at"),
+    ),
+    "telemetry_retentionpolicy": columns("hot_days", "archive_days", "updated_at"),
+    "telemetry_archive": columns(
+        *("generation", "state", "rows", "bytes", "first_at", "last_at", "marks", "manifest", "manifest_sha256", "error", "unswept"),
+        *("verified_at", "checked_at", "dropped_at", "restored_until"),
+    ),
+    "telemetry_archivepart": columns(
+        *("upto_id", "path", "rows", "bytes", "sha256", "mark", "first_at", "last_at", "verified_at", "restored_at")
+    )
+    + ", DELETE",
+    "telemetry_erasure": columns("subject", "state", "hot_rows", "archived_rows", "days_done", "days_total", "error", "done_at"),
     # History of governed objects: read, and added to
     **dict.fromkeys(
         (
@@ -180,6 +231,10 @@ GRANTS: dict[str, str] = {
             "packs_historicalsubscription",
             "evals_historicalevalset",
             "promotions_historicalpromotion",
+            "telemetry_historicalprice",
+            "telemetry_historicalredactionpolicy",
+            "telemetry_historicalredactionpattern",
+            "telemetry_historicalretentionpolicy",
         ),
         APPEND,
     ),
@@ -191,6 +246,10 @@ FUNCTIONS = (
     "audit_chains()",
     "identity_tenants_with(uuid)",
     "telemetry_waiting()",
+    "telemetry_unrolled()",
+    "telemetry_model_tenants()",
+    "telemetry_forget_rollups(timestamp with time zone,timestamp with time zone,timestamp with time zone)",
+    "telemetry_forget_postings(timestamp with time zone)",
     "promotions_open()",
     "notices_waiting()",
     "notices_due(timestamp with time zone)",
@@ -214,6 +273,14 @@ FUNCTIONS = (
     "identity_person_of(text,text)",
     "identity_signed_in(uuid)",
     "telemetry_make_partitions(integer)",
+    "telemetry_traces_due(timestamp with time zone)",
+    "telemetry_exports()",
+    "telemetry_days()",
+    "telemetry_release(date,uuid)",
+    "telemetry_archive_owners()",
+    "telemetry_open_day(date)",
+    "telemetry_prune_ledger(integer)",
+    "telemetry_erase_day(date,text[],bytea[],bytea[],timestamp with time zone[])",
     "packs_reached_tenants()",
     "packs_reached_agents()",
     "packs_reached_packs(uuid)",
@@ -221,6 +288,10 @@ FUNCTIONS = (
     "packs_reached_subscriptions(uuid)",
     "packs_flag_skipped(uuid[])",
     "core_user_ref_of(uuid,uuid)",
+    "fleet_expire(timestamp with time zone)",
+    "fleet_forget(timestamp with time zone,timestamp with time zone)",
+    "fleet_figures()",
+    "fleet_reached_harnesses(text)",
 )
 
 # Trigger functions that compare a row with other tenants' and so are the owner's: nobody may call them.

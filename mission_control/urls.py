@@ -8,6 +8,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("api/v1/", include("mission_control.api_urls")),
     path("", include("apps.identity.ui.urls")),
+    path("", include("apps.telemetry.ui.urls")),
     path("admin/", admin.site.urls),
     path("", include("apps.core.urls")),
 ]

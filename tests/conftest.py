@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -48,6 +49,7 @@ os.environ.update(
         "DATABASE_URL": with_path(RUN.application_url, DATABASE),
         "DATABASE_OWNER_URL": with_path(RUN.owner_url, DATABASE),
         "REDIS_URL": with_path(RUN.redis_url, str(REDIS_NUMBER)),
+        "EXPORTS_STORE": str(RUN.folder / "exports"),
     }
 )
 django.setup()
@@ -97,9 +99,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """On services of one's own the run leaves nothing behind."""
     if WORKER == "main" and not RUN.embedded and RUN.folder.exists():
         _drop(TEMPLATE)
-        for path in RUN.folder.iterdir():
-            path.unlink()
-        RUN.folder.rmdir()
+        shutil.rmtree(RUN.folder)
 
 
 @pytest.fixture

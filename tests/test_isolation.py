@@ -20,7 +20,8 @@ from apps.identity.models import AgentToken, ApiToken, Membership, OidcProvider,
 from apps.notices.models import Delivery
 from apps.notices.services import create_webhook
 from apps.promotions.tasks import reassess_due
-from apps.telemetry.models import Producer
+from apps.telemetry.models import OpenTraces, Producer
+from apps.telemetry.tasks import roll_up_task
 from mission_control.grants import FUNCTIONS, LAWS
 from tests import factories as make
 from tests.everything import everything
@@ -214,13 +215,14 @@ def test_functions_across_tenants_answer_for_all(world: World, client: Client) -
     asked = world.request(world.draft("You say hello, twice.")["id"])
     sending.harness(world.tenant).send(sending.run())
     other = sending.harness()
-    other.send(sending.run())
+    other.send(sending.run(provider="openai", model_id="gpt-5-mini"))
     record = IdempotencyRecord.objects.create(tenant_id=other.tenant.pk, actor="a", route="r", key="k", body_hash=b"1" * 32)
     IdempotencyRecord.objects.filter(pk=record.pk).update(created_at=timezone.now() - timedelta(hours=30))
     kept = IdempotencyRecord.objects.create(tenant_id=other.tenant.pk, actor="a", route="r", key="l", body_hash=b"1" * 32)
     person = make.user()
     groups = [make.group(tenant, person) for tenant in (world.tenant, other.tenant)]
     told(world.tenant)
+    OpenTraces.objects.create(tenant=other.tenant, roots=["a" * 32], due_at=timezone.now())
     waiting, spread = told(other.tenant), told(other.tenant, kind="promotions.decided")
     hook = create_webhook(ctx=make.system(other.tenant.pk), name="chat", url="http://127.0.0.1:9/in", events=["promotions.decided"]).webhook
     Delivery.objects.create(tenant=other.tenant, notice=spread, channel="webhook", webhook=hook, next_attempt_at=timezone.now())
@@ -234,6 +236,15 @@ def test_functions_across_tenants_answer_for_all(world: World, client: Client) -
         found = rows("SELECT tenant_id, group_id, until FROM identity_groups_of(%s)", [person.pk])
         assert set(found) == {(group.tenant_id, group.group_id, None) for group in groups}
         assert {tenant for (tenant,) in rows("SELECT tenant_id FROM telemetry_waiting()")} == {world.tenant.pk, other.tenant.pk}
+        soon = timezone.now() + timedelta(minutes=1)
+        assert rows("SELECT tenant_id FROM telemetry_traces_due(%s)", [soon]) == [(other.tenant.pk,)]
+        assert rows("SELECT count(*) FROM telemetry_traces_due(%s)", [timezone.now() - timedelta(days=1)]) == [(0,)]
+        assert {tenant for (tenant,) in rows("SELECT tenant_id FROM telemetry_unrolled()")} == {world.tenant.pk, other.tenant.pk}
+        roll_up_task()
+        assert {tenant for (tenant,) in rows("SELECT tenant_id FROM telemetry_model_tenants()")} == {other.tenant.pk}
+        # What is hot stays, whatever is asked for.
+        later = timezone.now() + timedelta(days=1)
+        assert rows("SELECT telemetry_forget_rollups(%s, %s, %s), telemetry_forget_postings(%s)", [later] * 4) == [(0, 0)]
         assert rows("SELECT id::text, tenant_id, due FROM promotions_open() ORDER BY id") == [
             (each["id"], world.tenant.pk, False) for each in (awaited, asked)
         ]

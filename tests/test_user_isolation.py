@@ -84,6 +84,7 @@ def content_of(world: World, user: str) -> None:
     reassess_due()
     ApprovalReminder.objects.create(tenant=world.tenant, promotion_id=asked["id"], kind="first", since=timezone.now())
     world.call("manager", "post", f"promotions/{asked['id']}/approve/", {}, 200)
+    world.call("agent", "post", "suggestions/", {"pack": "desk", "scope": scope, "content": make.content("Call me B.")}, 201)
     harness = sending.harness(world.tenant)
     run = sending.run(user_ref=user)
     harness.send(run)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ from apps.audit.services import content_of, record, text_of
 from apps.audit.signing import check, signed
 from apps.core.access import Action, demand
 from apps.core.context import ActionContext
+from apps.core.domain import spreadsheet
 from apps.core.errors import Problem, problem
 
 Format = Literal["jsonl", "csv"]
@@ -31,8 +30,6 @@ COLUMNS = (
 )
 # Events read at once.
 PIECE = 1000
-# What a spreadsheet would take for a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,7 @@ def _jsonl(ctx: ActionContext, exported: Export) -> Iterator[bytes]:
 
 
 def _csv(ctx: ActionContext, exported: Export) -> Iterator[bytes]:
-    yield _csv_line(COLUMNS)
+    yield spreadsheet.line(COLUMNS)
     for event in _rows(ctx, exported):
         text = getattr(event, "text", None)
         words = text.text if text is not None else {}
@@ -133,18 +130,7 @@ def _csv(ctx: ActionContext, exported: Export) -> Iterator[bytes]:
             "previous": bytes(event.previous).hex(),
             "hash": bytes(event.hash).hex(),
         }
-        yield _csv_line([_cell(row[column]) for column in COLUMNS])
-
-
-def _csv_line(cells: Iterable[str]) -> bytes:
-    line = io.StringIO()
-    csv.writer(line).writerow(cells)
-    return line.getvalue().encode()
-
-
-def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
+        yield spreadsheet.line(row[column] for column in COLUMNS)
 
 
 class ExportError(ValueError):

@@ -26,6 +26,9 @@ class Topic(StrEnum):
 
     PACKS = "packs"
     TOKENS = "tokens"
+    PRICES = "prices"
+    REDACTION = "redaction"
+    COMMANDS = "commands"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,13 @@ from apps.core.generations import watcher
 from apps.core.models import ChangeCounter
 
 _remarks: dict[str, Callable[[], str]] = {}
+_figures: list[Callable[[], list[str]]] = []
+
+
+def figures(lines: Callable[[], list[str]]) -> Callable[[], list[str]]:
+    """Has /metrics show a room's figures: lines of Prometheus text, HELP and TYPE included."""
+    _figures.append(lines)
+    return lines
 
 
 def remark(name: str, state: Callable[[], str]) -> None:
@@ -64,5 +71,6 @@ def metrics(request: HttpRequest) -> HttpResponse:
         "# HELP mission_control_generation_seen Last cache generation that this process has applied.",
         "# TYPE mission_control_generation_seen gauge",
         f"mission_control_generation_seen {watcher.seen}",
+        *(line for lines in _figures for line in lines()),
     ]
     return HttpResponse("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4")

@@ -101,8 +101,23 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _link("Runs", "monitoring", "telemetry_run"),
                 _link("Events", "timeline", "telemetry_event"),
+                {**_link("Orchestrations", "account_tree", "telemetry_run"), "link": reverse_lazy("orchestrations")},
                 _link("Scores", "score", "telemetry_runscore"),
                 _link("Producers", "sensors", "telemetry_producer"),
+                _link("Model health", "monitor_heart", "telemetry_modelhealth"),
+                _link("Exports", "download", "telemetry_export"),
+                _link("Prices", "payments", "telemetry_price"),
+                _link("Redaction policy", "privacy_tip", "telemetry_redactionpolicy"),
+                _link("Redaction patterns", "rule", "telemetry_redactionpattern"),
+            ],
+        },
+        {
+            "title": "Fleet",
+            "separator": True,
+            "items": [
+                _link("Harnesses", "dns", "fleet_harness"),
+                _link("Commands", "settings_remote", "fleet_command"),
+                _link("Action requests", "front_hand", "fleet_actionrequest"),
             ],
         },
         {

@@ -75,6 +75,16 @@ class Storage:
             raise StorageError(f"{self.address}: {path} is not what was written there")
         return data
 
+    def delete(self, path: str) -> None:
+        """Removes the object; one that is gone already is no error. Raises StorageError."""
+        import obstore
+
+        with self._asking(path):
+            try:
+                obstore.delete(self._store, path)
+            except FileNotFoundError:
+                return
+
     def list(self, below: str = "") -> Iterator[Stored]:
         """The objects below a path, in no order. Raises StorageError."""
         import obstore

@@ -32,7 +32,7 @@ LIVE = Q(until__isnull=True) | Q(until__gt=Now())
 ACTS = tuple(
     action
     for action in Action
-    if action not in (Action.RESOLVE, Action.TELEMETRY, Action.HEARTBEAT, Action.SUGGEST, Action.ANSWER_EVALUATION)
+    if action not in (Action.RESOLVE, Action.TELEMETRY, Action.HEARTBEAT, Action.SUGGEST, Action.REQUEST_ACTION, Action.ANSWER_EVALUATION)
 )
 
 

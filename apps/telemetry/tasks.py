@@ -1,14 +1,34 @@
-"""Upkeep of telemetry's storage."""
+"""Upkeep of telemetry's storage and figures, and exports in the background."""
 
 from __future__ import annotations
 
+import time
+from datetime import date, timedelta
+from uuid import UUID
+
 import structlog
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
+from apps.core.context import system_context
+from apps.core.errors import Problem
+from apps.core.jobs import enqueue
+from apps.core.storage import StorageError
 from apps.telemetry.partitions import days_ready, make_partitions
+from apps.telemetry.selectors.archives import archive_owners, days_to_archive
+from apps.telemetry.selectors.models import tenants_with_models
+from apps.telemetry.selectors.rollups import forget_rollups, tenants_to_roll_up
+from apps.telemetry.selectors.traces import tenants_with_traces_due
+from apps.telemetry.services.archiving import BusyError, OutOfTimeError, archive_day
+from apps.telemetry.services.exporting import export_turn, tend_exports
+from apps.telemetry.services.otlp import settle_traces
+from apps.telemetry.services.releasing import drop_days, expire, prune_ledger
+from apps.telemetry.services.rolling import refresh_model_health, roll_up
 
 log = structlog.get_logger(__name__)
+# The scheduler starts the task again at once; a long queue must not keep other tasks of this worker waiting.
+BUDGET_S = 20.0
 
 
 @shared_task(name="telemetry.make_partitions")
@@ -20,3 +40,117 @@ def make_partitions_task() -> None:
         log.error("telemetry.no_partition_ahead", made=made)
     else:
         log.info("telemetry.partitions", made=made, days_ready=ready)
+
+
+@shared_task(name="telemetry.settle_traces")
+def settle_traces_task() -> None:
+    """Settles the traces of spans that are due, tenant by tenant. Safe to repeat and to run twice at once."""
+    until = time.monotonic() + BUDGET_S
+    for tenant_id in tenants_with_traces_due(timezone.now()):
+        try:
+            while time.monotonic() < until and settle_traces(ctx=system_context("telemetry.settle_traces", tenant_id=tenant_id)):
+                pass
+        except Exception:
+            # One tenant's trouble is not another's: it stays queued and is said aloud.
+            log.exception("telemetry.settling_failed", tenant_id=str(tenant_id))
+
+
+@shared_task(name="telemetry.export", acks_late=True)
+def export_task(tenant_id: str, export_id: str) -> None:
+    """One turn at writing an export; the next is sent for. Safe to repeat."""
+    export_turn(tenant_id=tenant_id, export_id=export_id)
+
+
+@shared_task(name="telemetry.tend_exports", acks_late=True)
+def tend_exports_task() -> dict[str, int]:
+    """Exports whose message or writer was lost go on, those whose time is over go."""
+    try:
+        return tend_exports()
+    except StorageError:
+        log.exception("telemetry.exports_away")
+        return {}
+
+
+@shared_task(name="telemetry.roll_up")
+def roll_up_task() -> None:
+    """Adds up what waits, tenant by tenant, the longest waiting first. Safe to repeat and to run twice at once."""
+    until = time.monotonic() + BUDGET_S
+    for tenant_id in tenants_to_roll_up():
+        try:
+            while time.monotonic() < until and roll_up(ctx=system_context("telemetry.roll_up", tenant_id=tenant_id)):
+                pass
+        except Exception:
+            # One tenant's trouble is not another's: it stays queued and is said aloud.
+            log.exception("telemetry.roll_up_failed", tenant_id=str(tenant_id))
+
+
+@shared_task(name="telemetry.model_health")
+def model_health_task() -> None:
+    """Every minute: the windows of model health move on."""
+    for tenant_id in tenants_with_models():
+        try:
+            refresh_model_health(ctx=system_context("telemetry.model_health", tenant_id=tenant_id))
+        except Exception:
+            log.exception("telemetry.model_health_failed", tenant_id=str(tenant_id))
+
+
+@shared_task(name="telemetry.forget_rollups")
+def forget_rollups_task() -> None:
+    """Daily: figures that are older than they are kept for, and what finds rows that are no longer there."""
+    now = timezone.now()
+    minutes, everything = timedelta(days=settings.ROLLUP_MINUTE_DAYS), timedelta(days=settings.ROLLUP_DAYS)
+    log.info("telemetry.rollups_forgotten", rows=forget_rollups(now - minutes, now - minutes, now - everything))
+
+
+# Of Celery's limit of 100 seconds (`mission_control/celery.py`); a part takes seconds.
+ARCHIVE_BUDGET_S = 60.0
+# Until somebody else's turn at the tenant's archives is likely over.
+RETRY_S = 30
+
+
+@shared_task(name="telemetry.archive")
+def archive_task(tenant_id: str | None = None, day: str | None = None) -> int:
+    """Archives what is due (or one day), a tenant's day at a time, as far as its time goes; then has itself called again. How many days were
+    finished. A failure is told on the page of archives and in `/readyz`, and tried again by the next run."""
+    if not settings.ARCHIVE_STORE:
+        return 0
+    deadline = time.monotonic() + ARCHIVE_BUDGET_S
+    due = [(UUID(tenant_id), date.fromisoformat(day))] if tenant_id and day else days_to_archive()
+    done = 0
+    for tenant, of_day in due:
+        try:
+            archive_day(tenant_id=tenant, day=of_day, deadline=deadline)
+            done += 1
+        except OutOfTimeError:
+            enqueue("telemetry.archive", *([tenant_id, day] if tenant_id else []))
+            return done
+        except BusyError:
+            if tenant_id:
+                enqueue("telemetry.archive", tenant_id, day, countdown=RETRY_S)
+        except (StorageError, RuntimeError, Problem) as error:
+            log.exception("telemetry.not_archived", tenant=str(tenant), day=of_day.isoformat(), error=str(error))
+    return done
+
+
+@shared_task(name="telemetry.drop_partitions")
+def drop_partitions_task() -> None:
+    """Lets go of archived days, and removes archives that were kept long enough. Days that changed since are archived again at once."""
+    found = drop_days()
+    log.info("telemetry.days", **{day.isoformat(): what for day, what in found.items()})
+    if any("changed" in what for what in found.values()):
+        enqueue("telemetry.archive")
+    if not settings.ARCHIVE_STORE:
+        return
+    for tenant_id in archive_owners():
+        try:
+            expire(tenant_id)
+        except BusyError:
+            continue
+        except StorageError as error:
+            log.exception("telemetry.not_expired", tenant=str(tenant_id), error=str(error))
+
+
+@shared_task(name="telemetry.prune_ledger")
+def prune_ledger_task() -> int:
+    """Forgets old keys, a bounded number at a time; every ten minutes."""
+    return prune_ledger()

@@ -236,6 +236,9 @@ SPECTACULAR_SETTINGS = {
         "KindEnum": "apps.packs.models.PackKind",
         "NoticeKindEnum": "apps.notices.models.KINDS",
         "DeliveryStateEnum": "apps.notices.models.DeliveryState",
+        "ExportKindEnum": "apps.telemetry.api.exports.KINDS",
+        "ExportFormatEnum": "apps.telemetry.api.exports.FORMATS",
+        "ExportStateEnum": "apps.telemetry.api.exports.STATES",
     },
 }
 
@@ -265,7 +268,17 @@ CELERY_BEAT_SCHEDULE = {
     "promotions.reassess_due": {"task": "promotions.reassess_due", "schedule": 15.0, "options": {"expires": 15}},
     "promotions.tend": {"task": "promotions.tend", "schedule": 60.0, "options": {"expires": 60}},
     "telemetry.make_partitions": {"task": "telemetry.make_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
+    "telemetry.settle_traces": {"task": "telemetry.settle_traces", "schedule": 5.0, "options": {"expires": 5}},
+    "telemetry.tend_exports": {"task": "telemetry.tend_exports", "schedule": 30.0, "options": {"expires": 30}},
+    "telemetry.roll_up": {"task": "telemetry.roll_up", "schedule": 2.0, "options": {"expires": 4}},
+    "telemetry.model_health": {"task": "telemetry.model_health", "schedule": 60.0, "options": {"expires": 60}},
+    "telemetry.forget_rollups": {"task": "telemetry.forget_rollups", "schedule": 86400.0, "options": {"expires": 3600}},
+    "telemetry.archive": {"task": "telemetry.archive", "schedule": 3600.0, "options": {"expires": 3600}},
+    "telemetry.drop_partitions": {"task": "telemetry.drop_partitions", "schedule": 3600.0, "options": {"expires": 3600}},
+    "telemetry.prune_ledger": {"task": "telemetry.prune_ledger", "schedule": 600.0, "options": {"expires": 600}},
     "notices.deliver": {"task": "notices.deliver", "schedule": 5.0, "options": {"expires": 5}},
+    "fleet.sweep": {"task": "fleet.sweep", "schedule": 60.0, "options": {"expires": 60}},
+    "fleet.forget": {"task": "fleet.forget", "schedule": 86400.0, "options": {"expires": 3600}},
     "notices.forget": {"task": "notices.forget", "schedule": 86400.0, "options": {"expires": 3600}},
     "audit.export_heads": {"task": "audit.export_heads", "schedule": 3600.0, "options": {"expires": 3600}},
     "core.sweep": {"task": "core.sweep", "schedule": 600.0, "options": {"expires": 600}},
@@ -279,6 +292,9 @@ CACHE_WATCHER = True
 # What a harness is told to keep a resolved pack for, in seconds.
 RESOLVE_TTL_S = int(env("RESOLVE_TTL_S", "60"))
 
+# Days for which figures of runs are kept: those by minute (and counts of values), and those by hour and day.
+ROLLUP_MINUTE_DAYS = float(env("ROLLUP_MINUTE_DAYS", "30"))
+ROLLUP_DAYS = float(env("ROLLUP_DAYS", "400"))
 # Where the push stream is reached, …/api/v1/stream: the web sends harnesses there. Empty where a proxy routes that path to it.
 STREAM_URL = env("STREAM_URL")
 
@@ -297,11 +313,21 @@ AUDIT_SIGNING_KEY = env("AUDIT_SIGNING_KEY")
 # Folder, or s3://bucket/prefix, to which every hour the heads of all chains are written, an object of JSON each, never over another.
 AUDIT_HEADS_STORE = env("AUDIT_HEADS_STORE")
 
+# Folder, or s3://bucket/prefix, for telemetry whose hot window has passed; without one nothing is archived, and nothing leaves the database.
+ARCHIVE_STORE = env("ARCHIVE_STORE")
+
 # The S3-compatible service of s3://… addresses. Without an endpoint it is AWS; without keys the host's own role is used.
 S3_ENDPOINT = env("S3_ENDPOINT")
 S3_REGION = env("S3_REGION", "us-east-1")
 S3_ACCESS_KEY_ID = env("S3_ACCESS_KEY_ID")
 S3_SECRET_ACCESS_KEY = env("S3_SECRET_ACCESS_KEY")
+
+# Folder, or s3://bucket/prefix, for the files of exports; web processes and workers have to reach the same one.
+EXPORTS_STORE = env("EXPORTS_STORE") or str(BASE_DIR / env("DATA_DIR", ".data") / "exports")
+# Hours for which a finished export can be downloaded, and what it may hold at the most.
+EXPORTS_KEPT_H = float(env("EXPORTS_KEPT_H", "24"))
+EXPORTS_MAX_ROWS = int(env("EXPORTS_MAX_ROWS", "1000000"))
+EXPORTS_MAX_BYTES = int(env("EXPORTS_MAX_BYTES", str(4 * 1024**3)))
 
 # Rows of history are found by their object; an index by date alone would serve nobody.
 SIMPLE_HISTORY_DATE_INDEX = False

@@ -57,3 +57,14 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const row of rows) row.addEventListener("change", tell);
   tell();
 });
+
+// What was folded in a part that refreshes by itself stays folded.
+const folded = new Set();
+document.addEventListener("toggle", (event) => {
+  if (event.target.matches?.("details[data-fold]")) folded[event.target.open ? "delete" : "add"](event.target.id);
+}, true);
+document.addEventListener("htmx:afterSwap", () => {
+  for (const each of document.querySelectorAll("details[data-fold]")) {
+    if (folded.has(each.id)) each.open = false;
+  }
+});

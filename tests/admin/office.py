@@ -24,6 +24,8 @@ from apps.packs.services.versions import create_version
 from apps.promotions.models import Approval, Promotion
 from apps.promotions.services.going_live import bootstrap
 from apps.promotions.services.requests import request_promotion
+from apps.telemetry.services.exporting import write_export
+from apps.telemetry.services.exports import request_export
 from tests import factories as make
 from tests.notices.telling import told
 from tests.telemetry import sending
@@ -133,6 +135,8 @@ def fill(made: Office, rows: int) -> None:
         run = sending.run(f"run-{n}", pack=pack.slug)
         harness.send(run, producer=f"gw-{n}", seq=1)
         harness.send_events(sending.event(f"event-{n}", run_id=f"run-{n}"))
+        export = request_export(ctx=system, kind="runs", file_format="csv", filters={"run_id": f"run-{n}"})
+        write_export(tenant_id=tenant.pk, export_id=export.pk)
     score_batch(ctx=system)
     made.answer()
 

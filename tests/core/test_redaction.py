@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.core.domain.redaction import clean_json, redact_json, redact_text
+from apps.core.domain.redaction import BUILT_IN, Redactor, clean_json, redact_json, redact_text
 
 CORPUS = json.loads((Path(__file__).parent / "redaction_corpus.json").read_text())
 LETTERS = string.ascii_letters + string.digits
@@ -64,9 +64,53 @@ def test_near_misses_stay(template: str) -> None:
     assert redact_text(text) == (text, [])
 
 
-def test_the_corpus_is_of_the_size_it_claims() -> None:
-    assert len(CORPUS["positives"]) >= 60
-    assert len(CORPUS["near_misses"]) >= 60
+def found(redactor: Redactor, positives: list[Any], near_misses: list[str]) -> tuple[int, int]:
+    """How many of the positives go, and how many of the near misses."""
+    hits = sum(
+        positive(entry, index)[1] not in redactor.redact_text("".join(positive(entry, index)))[0] for index, entry in enumerate(positives)
+    )
+    return hits, sum(bool(redactor.redact_text(assemble(each, 7))[1]) for each in near_misses)
+
+
+def figures() -> str:
+    """The table of docs/redaction.md."""
+    contacts = Redactor(email=True, phone=True)
+    parts = {
+        "Secrets": (BUILT_IN, CORPUS["positives"] + CORPUS["known_misses"], CORPUS["near_misses"] + CORPUS["known_alarms"]),
+        "E-mail and telephone, by policy": (contacts, CORPUS["contacts"]["positives"], CORPUS["contacts"]["near_misses"]),
+    }
+    lines = []
+    for name, (redactor, positives, near_misses) in parts.items():
+        hits, alarms = found(redactor, positives, near_misses)
+        shares = f"{hits / (hits + alarms):.1%} | {hits / len(positives):.1%}"
+        lines.append(f"| {name} | {len(positives)} | {hits} | {len(near_misses)} | {alarms} | {shares} |")
+    return "\n".join(lines)
+
+
+def test_precision_and_recall_are_what_the_documentation_says() -> None:
+    assert figures() in (Path(__file__).parents[2] / "docs/redaction.md").read_text()
+    assert len(CORPUS["positives"]) >= 200
+    assert len(CORPUS["near_misses"]) >= 200
+
+
+def test_what_is_not_found_and_what_is_found_wrongly_is_known() -> None:
+    """The corpus says what the rules cannot do; a rule that learns it moves its line."""
+    misses, alarms = CORPUS["known_misses"], CORPUS["known_alarms"]
+    assert found(BUILT_IN, misses, alarms) == (0, len(alarms))
+
+
+def test_contacts_go_by_policy_alone() -> None:
+    contacts = Redactor(email=True, phone=True)
+    for index, entry in enumerate(CORPUS["contacts"]["positives"]):
+        before, secret, after = positive(entry, index)
+        text = before + secret + after
+        assert redact_text(text) == (text, [])
+        assert contacts.redact_text(text) == (f"{before}[redacted:{entry['rule']}]{after}", [entry["rule"]])
+        assert not contacts.clean_json(msgspec.json.encode({"a": f"\n{text}"}))
+        only = Redactor(email=entry["rule"] == "email", phone=entry["rule"] == "phone")
+        assert only.redact_text(text)[1] == [entry["rule"]]
+    for text in CORPUS["contacts"]["near_misses"]:
+        assert contacts.redact_text(text) == (text, [])
 
 
 PIECES = st.one_of(
@@ -136,6 +180,24 @@ def test_text_escaped_in_json_is_seen(text: str, around: str) -> None:
             {"max_tokens": 512, "next_page_token": "abc", "secretary": "Ann"},
             [],
         ),
+        (
+            {
+                "no_secrets": True,
+                "secrets": 0,
+                "password_leak": "passed",
+                "no_passwords": "Passed",
+                "secret": {"score": 0.98, "verdict": "ok"},
+            },
+            {
+                "no_secrets": True,
+                "secrets": 0,
+                "password_leak": "passed",
+                "no_passwords": "Passed",
+                "secret": {"score": 0.98, "verdict": "ok"},
+            },
+            [],
+        ),
+        ({"secret": {"verdict": "xyzzy"}}, {"secret": "[redacted:sensitive_key]"}, ["sensitive_key"]),
         ({"n": 4111111111111112, "ms": 1700000000000}, {"n": 4111111111111112, "ms": 1700000000000}, []),
     ],
 )
@@ -156,7 +218,7 @@ def test_every_password_of_a_connection_string_goes() -> None:
 def test_time_is_linear_in_hostile_text() -> None:
     """A thousand openings that are never closed must not be scanned to the end each."""
     header = "-----BEGIN PRIV" + "ATE KEY-----\n" + "A" * 40 + "\n"
-    began = time.perf_counter()
+    began = time.process_time()
     cleaned, names = redact_text(header * 8000)
     assert (cleaned, names) == ("[redacted:private_key]\n" * 8000, ["private_key"])
-    assert time.perf_counter() - began < 1.0  # 0.04 s; a scan to the end for each takes over 3 s
+    assert time.process_time() - began < 1.0  # 0.04 s; a scan to the end for each takes over 3 s

@@ -14,7 +14,7 @@ from tests import factories as make
 VIEW = {A.VIEW, A.PROMPT_READ}
 # The prompt library's users read, write and delete; its admins link as well; its agents read.
 AUTHOR = VIEW | {A.AUTHOR, A.EVALUATE, A.REQUEST_PROMOTION, A.PROMPT_WRITE, A.PROMPT_DELETE}
-HARNESS = {A.RESOLVE, A.TELEMETRY, A.HEARTBEAT, A.SUGGEST, A.ANSWER_EVALUATION}
+HARNESS = {A.RESOLVE, A.TELEMETRY, A.HEARTBEAT, A.SUGGEST, A.REQUEST_ACTION, A.ANSWER_EVALUATION}
 TABLE = {
     "viewer": VIEW,
     "author": AUTHOR,

@@ -42,6 +42,11 @@ telemetry.Run                      view+   own       run
 telemetry.Event                    view+   own       event
 telemetry.RunScore                 view+   own       score
 telemetry.Producer                 view+   own       producer
+telemetry.Export                   view    own       export
+telemetry.Price                    view    library   price
+telemetry.RedactionPolicy          view    own       redaction policy
+telemetry.RedactionPattern         view    own       redaction pattern
+telemetry.ModelHealth              view    own       model health
 evals.EvalSet                      view+   library   eval set
 evals.EvalCase                     view+   library   case
 evals.EvalRun                      view+   library   answered run
@@ -61,6 +66,9 @@ notices.Notice                     view    own       notice
 notices.Delivery                   view    own       delivery
 notices.Webhook                    view    own       webhook
 promotions.Awaited                 approve waits     promotion
+fleet.Harness                      view+   own       harness
+fleet.Command                      view+   own       command
+fleet.ActionRequest                view+   own       action request
 """
 
 ACTS = """
@@ -135,6 +143,21 @@ promotions.Promotion   evaluate           evaluate           object    own      
 promotions.Promotion   reject             approve            object    own       promotion        302
 promotions.Promotion   force              force              object    own       promotion        409
 promotions.Promotion   abort              promote            object    own       promotion        302
+telemetry.Run          *export            export             home      none      -                302
+telemetry.Event        *export            export             home      none      -                302
+telemetry.Export       download           export             tenant    own       export           200
+telemetry.Export       cancel             export             tenant    own       export           409
+telemetry.Export       delete             export             tenant    own       export           302
+telemetry.Price        *add               manage_tenant      home      none      -                302
+telemetry.Price        follow             manage_tenant      home      library   price            302
+telemetry.Price        withdraw           manage_tenant      tenant    library   later price      302
+telemetry.RedactionPolicy   *set          manage_tenant      home      none      -                302
+telemetry.RedactionPolicy   *try          view               home      none      -                200
+telemetry.RedactionPattern  *add          manage_tenant      home      none      -                302
+telemetry.RedactionPattern  *try          view               home      none      -                200
+telemetry.RedactionPattern  change        manage_tenant      tenant    own       redaction pattern  302
+telemetry.RedactionPattern  switch-off    manage_tenant      tenant    own       redaction pattern  302
+telemetry.RedactionPattern  switch-on     manage_tenant      tenant    own       redaction pattern  idle
 notices.Notice         *my-emails         view               home      none      -                302
 notices.Delivery       send-again         manage_tenant      tenant    own       delivery         302
 notices.Webhook        *add               manage_tenant      home      none      -                200
@@ -143,6 +166,13 @@ notices.Webhook        change             manage_tenant      tenant    own      
 notices.Webhook        rotate             manage_tenant      tenant    own       webhook          200
 notices.Webhook        switch-off         manage_tenant      tenant    own       webhook          302
 notices.Webhook        switch-on          manage_tenant      tenant    own       webhook          idle
+identity.Agent         fleet-pause        operate            object    own       agent            302
+identity.Agent         fleet-resume       operate            object    own       agent            302
+identity.Agent         fleet-restart      operate            object    own       agent            302
+identity.Agent         fleet-stop         operate            object    own       agent            302
+fleet.Command          *order             operate            home      none      -                302
+fleet.ActionRequest    approve            approve            object    own       action request   302
+fleet.ActionRequest    deny               approve            object    own       action request   302
 """
 
 # Who signs in to the admin: a session is never narrowed, and programs have none.

@@ -145,10 +145,51 @@ get     notices/{pk}/                 view               tenant     own       20
 get     runs/                         view               home       list      200
 get     runs/{pk}/                    view               tenant     own       200
 get     events/                       view               home       list      200
+get     producers/                    view               home       list      200
+get     producers/{pk}/               view               tenant     own       200
+get     prices/                       view               home       list      200
+post    prices/                       manage_tenant      home       none      201
+get     prices/{pk}/                  view               tenant     library   200
+delete  prices/{pk}/                  manage_tenant      tenant     library   204
+get     redaction/                    view               home       none      200
+patch   redaction/                    manage_tenant      home       none      200
+post    redaction/try/                view               home       none      200
+get     redaction/patterns/           view               home       list      200
+post    redaction/patterns/           manage_tenant      home       none      201
+get     redaction/patterns/{pk}/      view               tenant     own       200
+patch   redaction/patterns/{pk}/      manage_tenant      tenant     own       200
+get     events/{pk}/                  view               tenant     own       200
+get     snapshot/                     view               home       list      200
+get     snapshot/#of-a-root           view               tenant     own       200
+get     metrics/                      view               home       list      200
+get     runs/facets/                  view               home       list      200
+get     events/facets/                view               home       list      200
+get     models/health/                view               home       list      200
+get     exports/                      view               home       list      200
+post    exports/                      export             home       none      202
+get     exports/{pk}/                 view               tenant     own       200
+delete  exports/{pk}/                 export             tenant     own       204
+post    exports/{pk}/cancel/          export             tenant     own       409
+get     exports/{pk}/download/        export             tenant     own       200
 get     resolve                       resolve            home       library   200   agent@team=409
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
+post    otlp/v1/traces                telemetry          home       none      200
 get     stream                        heartbeat          home       none      307
+
+post    heartbeat                     heartbeat          home       none      200
+get     harnesses/                    view               home       list      200
+get     control/                      view               home       list      200
+post    control/                      operate            object     own       201;hidden=422
+get     control/{pk}/                 view               tenant     own       200
+get     decisions/{pk}/convergence/   view               tenant     own       200
+get     actions/                      view               home       list      200
+post    actions/                      request_action     home       library   201   agent@team=409
+get     actions/{pk}/                 view               tenant     own       200
+post    actions/{pk}/approve/         approve            object     own       200
+post    actions/{pk}/deny/            approve            object     own       200
+post    actions/{pk}/use/             request_action     tenant     own       200
+post    suggestions/                  suggest            home       library   201
 """
 
 # What a body holds where the OpenAPI document and the place's values do not say enough; `$kind` is the id of the place's object, `@key` its
@@ -166,17 +207,40 @@ BODIES: dict[str, dict[str, Any]] = {
     "post promotions/approve/": {"promotions": [{"id": "$promotion"}], "read": ["$promotion"]},
     "post promotions/reject/": {"promotions": [{"id": "$promotion"}], "comment": "no"},
     "post delegations/": {"to_user": "$stand-in.email", "role": "manager", "team": "@team", "until": "@soon"},
+    "post exports/": {"kind": "runs", "format": "csv", "filters": {"tier": "T1"}},
+    "post prices/": {
+        "provider": "maker",
+        "model_id": "m-1*",
+        "effective_from": "2030-01-01",
+        "input": "3",
+        "cache_read": "0.30",
+        "cache_write": "3.75",
+        "output": "15",
+    },
+    "patch redaction/": {"redact_email": True},
+    "post redaction/try/": {"text": "hello"},
+    "post redaction/patterns/": {"name": "staff_number", "pattern": "EMP-[0-9]{6}"},
+    "patch redaction/patterns/{pk}/": {"enabled": False},
     "post telemetry/runs": {"producer": "p", "seq": 1, "runs": [{"run_id": "r", "started_at": "2026-01-01T00:00:00Z"}]},
+    "post heartbeat": {"status": "working", "serving": []},
+    "post control/": {"target": "agent:$tenant.slug/$agent.slug", "action": "resume"},
+    "post actions/": {"tool": "mail.send", "pack": "$pack.slug"},
+    "post suggestions/": {"pack": "$pack.slug", "content": "@content"},
     "post telemetry/events": {"producer": "p", "seq": 1, "events": [{"event_id": "e", "action": "output"}]},
+    "post otlp/v1/traces": {"resourceSpans": [{"scopeSpans": [{"spans": []}]}]},
 }
 # Of which object a path speaks, by its first part; the attribute that names it there.
 OBJECTS = {
+    "actions": ("action request", "pk"),
     "agents": ("agent", "slug"),
+    "control": ("command", "pk"),
     "decisions": ("decision", "pk"),
     "delegations": ("delegation", "pk"),
     "eval-results": ("result", "pk"),
     "eval-runs": ("harness run", "pk"),
     "eval-sets": ("eval set", "pk"),
+    "events": ("event", "pk"),
+    "exports": ("export", "pk"),
     "grants": ("agent grant", "pk"),
     "group-members": ("group member", "pk"),
     "groups": ("group", "pk"),
@@ -185,7 +249,10 @@ OBJECTS = {
     "notices": ("notice", "pk"),
     "organisations": ("organisation", "slug"),
     "packs": ("pack", "slug"),
+    "prices": ("price", "pk"),
+    "producers": ("producer", "pk"),
     "promotions": ("promotion", "pk"),
+    "redaction": ("redaction pattern", "pk"),
     "runs": ("run", "pk"),
     "subscriptions": ("subscription", "pk"),
     "teams": ("team", "slug"),
@@ -199,6 +266,7 @@ PATHS = {
     "post eval-runs/{pk}/outputs/": "replay",
     "post promotions/{pk}/start/": "ready promotion",
     "post tokens/{pk}/rotate/#of-a-person": "person's token",
+    "delete prices/{pk}/": "later price",
 }
 # Of which object a body or query speaks.
 NAMED = {
@@ -209,15 +277,20 @@ NAMED = {
     "post tokens/": "agent",
     "post members/#with-a-reference": "team",
     "get resolve": "pack",
+    "post control/": "agent",
+    "post actions/": "pack",
+    "post suggestions/": "pack",
     "get access/": "agent",
     "get access/#of-oneself": "pack",
     "get access/people/": "pack",
+    "get snapshot/#of-a-root": "run",
 }
 QUERIES = {
     "get resolve": "?pack=$pack.slug",
     "get access/": "?user=$person.email&object=agent:$agent",
     "get access/#of-oneself": "?object=pack:$pack",
     "get access/people/": "?object=pack:$pack",
+    "get snapshot/#of-a-root": "?root=$run.root_task_id",
 }
 # Rooms whose objects belong to no team: there the place `team` is the place `own`.
 WITHOUT_TEAMS = ("organisations", "tenants", "subscriptions")

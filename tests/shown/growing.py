@@ -15,6 +15,8 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from apps.core.ids import new_id
 from apps.evals.models import EvalCase, EvalItem, EvalResult, EvalRun, EvalSet
 from apps.evals.services.online import score_batch
+from apps.fleet.models import ActionRequest, Command, Harness, Serving
+from apps.fleet.models import Delivery as CommandDelivery
 from apps.identity.groups import GroupMember, TenantGroup
 from apps.identity.models import (
     Agent,
@@ -33,6 +35,10 @@ from apps.identity.services import update_team
 from apps.notices.models import Delivery, Notice, Webhook
 from apps.packs.models import Layer, Pack, PackVersion, PointerChange, Subscription
 from apps.promotions.models import Approval, Decision, Promotion
+from apps.telemetry.models import Price, RedactionPattern
+from apps.telemetry.services.exporting import write_export
+from apps.telemetry.services.exports import request_export
+from apps.telemetry.services.rolling import roll_up
 from tests import factories as make
 from tests.shown.world import World
 
@@ -59,6 +65,10 @@ def grow(world: World, rows: int) -> None:
     _access(place.tenant, things, people)
     _notices(things, people)
     _telemetry(place.tenant, numbers)
+    Price.objects.bulk_create([copy_of(things["price"], model_id=f"m-{number}") for number in numbers])
+    names = ["grown_" + "".join(chr(ord("a") + int(digit)) for digit in str(number)) for number in numbers]
+    RedactionPattern.objects.bulk_create([copy_of(things["redaction pattern"], name=name, enabled=False) for name in names])
+    _fleet(things, people)
     every = IntervalSchedule.objects.bulk_create([IntervalSchedule(every=1000 + number, period="minutes") for number in numbers])
     PeriodicTask.objects.bulk_create(
         [PeriodicTask(name=f"grown {each.pk}", task="core.sweep", interval=each, enabled=False) for each in every]
@@ -92,6 +102,20 @@ def _people(tenant: Tenant, things: dict[str, Any], numbers: list[int]) -> list[
     made("person's token", [ApiToken(user=each["user"], prefix=f"p{each['number']}", **token) for each in found])
     assert all(isinstance(each["provider"], OidcProvider) for each in found)
     return found
+
+
+def _fleet(things: dict[str, Any], people: list[dict[str, Any]]) -> None:
+    """A harness of each agent, a command to it, and what it asks for."""
+    harnesses = Harness.objects.bulk_create([copy_of(things["harness"], agent=each["agent"], instance="") for each in people])
+    served = things["harness"].serving.get()
+    Serving.objects.bulk_create([copy_of(served, harness=harness) for harness in harnesses])
+    commands = [copy_of(things["command"], agent=each["agent"], name=f"acme/{each['slug']}") for each in people]
+    sent = things["command"].deliveries.get()
+    made = Command.objects.bulk_create(commands)
+    CommandDelivery.objects.bulk_create(
+        [copy_of(sent, command=command, agent=each["agent"]) for command, each in zip(made, people, strict=True)]
+    )
+    ActionRequest.objects.bulk_create([copy_of(things["action request"], agent=each["agent"]) for each in people])
 
 
 def _packs(tenant: Tenant, things: dict[str, Any], people: list[dict[str, Any]], house: Tenant) -> list[PackVersion]:
@@ -216,12 +240,17 @@ def _telemetry(tenant: Tenant, numbers: list[int]) -> None:
     token, now = make.agent_token(agent), datetime.now(UTC).isoformat()
     for number in numbers:
         runs = [{"run_id": f"grown-{number}", "started_at": now, "success": True, "latency_ms": 9, "pack": "desk-own"}]
+        runs[0] |= {"provider": "local", "model_id": f"grown-{number}"}
+        runs[0]["root_task_id"] = f"root-{number}"
         events = [{"event_id": f"grown-{number}", "action": "output", "run_id": "run-quetzal-own", "created_at": now}]
         for kind, items, seq in (("runs", runs, 1), ("events", events, 2)):
             body = {"producer": f"grown-{number}", "seq": seq, kind: items}
             sent = _client().post(f"/api/v1/telemetry/{kind}", body, content_type="application/json", headers=make.bearer(token))
             assert sent.status_code == 202 and not sent.json()["rejected"], sent.content
+        export = request_export(ctx=make.system(tenant.pk), kind="runs", file_format="csv", filters={"run_id": f"grown-{number}"})
+        write_export(tenant_id=tenant.pk, export_id=export.pk)
     score_batch(ctx=make.system(tenant.pk))
+    roll_up(ctx=make.system(tenant.pk))
 
 
 def _client() -> Client:

@@ -83,9 +83,16 @@ def fields(row: ActRow, world: World, who: str, place: Place) -> dict[str, Any]:
     home: dict[str, Any] = next(each.objects for each in world.places.values() if PLACES[each.name][0] == PEOPLE[who].tenant)
     things: dict[str, Any] = home if row.of_list else place.objects
     content = json.dumps({"tools": {"deny": ["a.*"]}} if row.kind == "policy layer" else place.values["content"])
-    named = {"Organisation": "Renamed", "Tenant": "Renamed"}.get(row.model.partition(".")[2], "A name")
+    named = {"Organisation": "Renamed", "Tenant": "Renamed", "RedactionPattern": "staff_number"}.get(row.model.partition(".")[2], "A name")
     return {
         "once": "once",
+        "provider": "maker",
+        "model_id": "m-1*",
+        "effective_from": soon().date().isoformat(),
+        **dict.fromkeys(("input", "cache_read", "cache_write", "output"), "1.5"),
+        "store_content": "redacted",
+        "pattern": "EMP-[0-9]{6}",
+        "text": "hello",
         "reason": "why",
         "comment": "why",
         "name": named,
@@ -128,6 +135,10 @@ def fields(row: ActRow, world: World, who: str, place: Place) -> dict[str, Any]:
         "tier": "enterprise",
         "organisation": things["organisation"].slug,
         "admin_email": "new@example.test",
+        "confirm": "stop",
+        "what": "stop",
+        "target_kind": "agent",
+        "target_name": f"{home['tenant'].slug}/{home['agent'].slug}",
     }
 
 

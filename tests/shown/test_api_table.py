@@ -33,12 +33,21 @@ KINDS = {
     "tokens/": ("agent token", "person's token"),
     "runs/": ("run",),
     "events/": ("event",),
+    "exports/": ("export",),
+    # Of root tasks, which are no rows of their own.
+    "snapshot/": (),
     "service-accounts/": ("service account",),
     "delegations/": ("delegation",),
     "groups/": ("group",),
     "grants/": ("agent grant", "team grant", "pack grant", "eval set grant"),
     "webhooks/": ("webhook",),
+    "harnesses/": ("harness",),
+    "control/": ("command",),
+    "actions/": ("action request",),
     "notices/": ("notice",),
+    "prices/": ("price", "later price"),
+    "producers/": ("producer",),
+    "redaction/patterns/": ("redaction pattern",),
 }
 MANY = ("approve", "reject")
 
@@ -179,7 +188,7 @@ def test_other_methods_are_refused(world: World) -> None:
     for route in ROUTES:
         if route.path in PUBLIC:
             continue
-        who = "agent" if route.room in ("resolve", "telemetry") else "admin"
+        who = "agent" if route.room in ("resolve", "telemetry", "otlp") else "admin"
         path = named.get(route.path) or address(next(row for row in ROWS if row.path == route.path), world, "own")
         for method in (*METHODS, "head", "options", "trace", "propfind"):
             if method in route.methods:
@@ -205,7 +214,7 @@ def test_a_browser_session_is_held_to_the_same_and_needs_a_csrf_token(world: Wor
             path = address(row, world, place)
             response = send(world, None, row.method, path, body(row, world, place), client)
             expected = row.status("manager", place) if row.method == "get" else 403
-            if row.path in ("resolve", "telemetry/runs", "telemetry/events", "stream"):
+            if row.path in ("resolve", "telemetry/runs", "telemetry/events", "otlp/v1/traces", "stream"):
                 expected = 401
             found.expect(response.status_code == expected, f"{row.method} {path} by session should be {expected}", response)
         assert fingerprint() == before

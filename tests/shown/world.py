@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
@@ -26,6 +27,8 @@ from apps.evals.models import EvalCase, EvalItem, EvalResult, EvalRun
 from apps.evals.services.answers import lease_cases, submit_outputs
 from apps.evals.services.online import score_batch
 from apps.evals.services.runs import start_eval_run
+from apps.fleet.models import Harness
+from apps.fleet.services import order, request_action
 from apps.identity.models import Agent, AgentToken, ApiToken, GroupRole, Membership, Team, Tenant, User
 from apps.identity.services import add_group_member, create_group, create_service_account, delegate, grant
 from apps.identity.services.oidc import map_group
@@ -37,7 +40,12 @@ from apps.promotions.models import Aim, Approval, Decision, Promotion, State
 from apps.promotions.services.approving import approve_promotion
 from apps.promotions.services.going_live import bootstrap, start_promotion
 from apps.promotions.services.requests import request_promotion
-from apps.telemetry.models import Event, Producer, Run, RunScore
+from apps.telemetry.models import Event, Export, ModelHealth, Producer, Run, RunScore
+from apps.telemetry.services import add_pattern, add_price, set_policy
+from apps.telemetry.services.exporting import write_export
+from apps.telemetry.services.exports import request_export
+from apps.telemetry.services.pricing import AMOUNTS
+from apps.telemetry.services.rolling import roll_up
 from tests import factories as make
 from tests.shown.api_table import OBJECTS
 from tests.shown.people import PEOPLE, Person
@@ -117,7 +125,7 @@ def _come_in(world: World, name: str, person: Person, tenant: Tenant) -> None:
     ended = {"expired": {"expires_at": past}, "revoked": {"revoked_at": past}}.get(person.dead, {})
     if person.role == "agent":
         team = world.places["team"].team if person.team else None
-        agent = make.agent(tenant, team=team, status="suspended" if person.dead == "suspended" else "active")
+        agent = make.agent(tenant, team=team, autonomy="A2", status="suspended" if person.dead == "suspended" else "active")
         world.tokens[name] = make.agent_token(agent, scopes=[*person.scopes], **ended)
         return
     if person.service:
@@ -159,6 +167,7 @@ def furnish(name: str, tenant: Tenant, team: Team | None, scope: str, library: P
     _access(place, mark)
     _notices(place)
     _telemetry(place, mark)
+    _fleet(place, mark)
     things: dict[str, Any] = place.objects
     if library is not None and team is None:
         things["subscription"] = make.subscription(tenant, library.objects["pack"])  # type: ignore[arg-type]
@@ -176,7 +185,7 @@ def _people(place: Place, mark: str) -> None:
         team = make.team(tenant, f"crew-{place.name}")
     team.name = mark
     team.save(update_fields=["name"])
-    agent = make.agent(tenant, f"agent-{place.name}", team=place.team, name=mark, default_pack=f"desk-{place.name}")
+    agent = make.agent(tenant, f"agent-{place.name}", team=place.team, name=mark, default_pack=f"desk-{place.name}", autonomy="A2")
     make.agent_token(agent, name=mark)
     author = make.user(tenant, "author", email=f"{mark}@{tenant.slug}.test", team=place.team)
     make.api_token(author, tenant, name=mark)
@@ -310,6 +319,8 @@ def _telemetry(place: Place, mark: str) -> None:
     agent: Any = place.objects["agent"]
     now = datetime.now(UTC).isoformat()
     run = {"run_id": f"run-{mark}", "task_type": "t", "started_at": now, "output": mark, "persona": mark, "pack": f"desk-{place.name}"}
+    run["root_task_id"] = f"root-{mark}"
+    run |= {"provider": "local", "model_id": mark}
     event = {"event_id": f"event-{mark}", "run_id": f"run-{mark}", "action": "output", "message": mark, "created_at": now}
     token = make.agent_token(agent, name=f"{mark} sender")
     for seq, (kind, item) in enumerate({"runs": run, "events": event}.items(), start=1):
@@ -317,12 +328,47 @@ def _telemetry(place: Place, mark: str) -> None:
         sent = Client().post(f"/api/v1/telemetry/{kind}", body, content_type="application/json", headers=make.bearer(token))
         assert sent.status_code == 202 and not sent.json()["rejected"], sent.content
     score_batch(ctx=make.system(place.tenant.pk))
+    roll_up(ctx=make.system(place.tenant.pk))
     AgentToken.objects.filter(name=f"{mark} sender").update(revoked_at=timezone.now())
+    export = request_export(ctx=make.system(place.tenant.pk), kind="runs", file_format="jsonl", filters={"run_id": f"run-{mark}"})
+    write_export(tenant_id=place.tenant.pk, export_id=export.pk)
+    _rules(place, mark)
     place.objects |= {
+        "export": Export.objects.get(pk=export.pk),
         "run": Run.objects.get(run_id=f"run-{mark}"),
         "event": Event.objects.get(event_id=f"event-{mark}"),
         "score": RunScore.objects.get(run_id=f"run-{mark}"),
         "producer": Producer.objects.get(name=f"gw-{place.name}"),
+        "model health": ModelHealth.objects.get(model_id=mark, window="1h"),
+    }
+
+
+def _rules(place: Place, mark: str) -> None:
+    """What telemetry is judged by. A tenant has one policy."""
+    system = make.system(place.tenant.pk)
+    amounts = {name: Decimal(1) for name in AMOUNTS}
+    for kind, begins in (("price", datetime(2026, 1, 1, tzinfo=UTC)), ("later price", soon())):
+        price = {"provider": f"maker-{place.name}", "model_id": "m*", "effective_from": begins.date(), "note": mark}
+        place.objects[kind] = add_price(ctx=system, amounts=amounts, **price)
+    place.objects["redaction policy"] = set_policy(ctx=system, changes={"redact_phone": True})
+    name = f"marks_{place.name}"
+    place.objects["redaction pattern"] = add_pattern(ctx=system, name=name, pattern=f"{mark}-[0-9]+")
+
+
+def _fleet(place: Place, mark: str) -> None:
+    """A harness that serves something, a command on its way to it, and a request to use a tool."""
+    agent: Any = place.objects["agent"]
+    token = make.agent_token(agent, name=f"{mark} harness")
+    served = [{"pack": f"desk-{place.name}", "digest": "sha256:" + "0" * 64, "arm": "champion"}]
+    body = {"instance": f"host-{place.name}", "status": mark, "serving": served}
+    sent = Client().post("/api/v1/heartbeat", body, content_type="application/json", headers=make.bearer(token))
+    assert sent.status_code == 200, sent.content
+    AgentToken.objects.filter(name=f"{mark} harness").update(revoked_at=timezone.now())
+    target = f"agent:{place.tenant.slug}/{agent.slug}"
+    place.objects |= {
+        "harness": Harness.objects.get(agent=agent),
+        "command": order(ctx=make.system(place.tenant.pk), target=target, action="pause", reason=mark),
+        "action request": request_action(ctx=agent_context(agent), tool="mail.send", arguments={"text": mark}, reason=mark),
     }
 
 

@@ -28,7 +28,9 @@ class Harness:
         """`body` as JSON, or as it is when it is bytes; `environ` goes into the WSGI environment."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         environ = {"HTTP_AUTHORIZATION": f"Bearer {self.token}", "CONTENT_TYPE": "application/json", **environ}
-        return Client().generic("POST", f"/api/v1/telemetry/{kind}", raw, content_type=environ["CONTENT_TYPE"], **environ)
+        return Client().generic(
+            "POST", f"/api/v1/telemetry/{kind}" if not kind.startswith("/") else kind, raw, content_type=environ["CONTENT_TYPE"], **environ
+        )
 
     def send(self, *runs: dict[str, Any], **envelope: Any) -> dict[str, Any]:
         """The receipt of a batch of runs that must be taken."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+
+from apps.core.domain.figures import format_token_count
 
 EMPTY: Final = mark_safe('<span class="mc-none">–</span>')
 
@@ -30,7 +33,12 @@ TONES: Final = {
     **dict.fromkeys(("awaiting_approval", "suspended", "held", "rolled_back", "rollback", "force", "suspend", "medium", "expired"), "warn"),
     **dict.fromkeys(("flagged", "inconclusive", "forced", "voided", "ask", "locked"), "warn"),
     **dict.fromkeys(("collecting", "running", "pending", "leased"), "wait"),
-    **dict.fromkeys(("ready", "challenger", "shared"), "info"),
+    **dict.fromkeys(("ready", "challenger", "shared", "delivered"), "info"),
+    **dict.fromkeys(("live", "finished", "acknowledged", "used"), "good"),
+    **dict.fromkeys(("stale", "lagging"), "warn"),
+    **dict.fromkeys(("open", "converging"), "wait"),
+    **dict.fromkeys(("silent", "superseded"), "off"),
+    "denied": "bad",
     **dict.fromkeys(("archived", "aborted", "retired", "deleted", "retire", "no", "deny"), "off"),
 }
 
@@ -98,6 +106,19 @@ def number(value: int | None, unit: str = "") -> SafeString:
     return EMPTY if value is None else format_html('<span class="mc-num">{}{}</span>', f"{value:,}", f" {unit}" if unit else "")
 
 
+def tokens(value: int | None) -> SafeString:
+    """A number of tokens in few characters, the exact one in its title and for who listens."""
+    if value is None:
+        return EMPTY
+    exact = f"{value:,} tokens"
+    return format_html(
+        '<span class="mc-num" title="{}"><span aria-hidden="true">{}</span><span class="mc-sr">{}</span></span>',
+        exact,
+        format_token_count(value),
+        exact,
+    )
+
+
 def points(hundredths: int | None) -> SafeString:
     """Hundredths of a point as points."""
     return EMPTY if hundredths is None else format_html('<span class="mc-num">{}</span>', f"{hundredths / 100:.1f}")
@@ -135,6 +156,11 @@ def words(values: Any) -> SafeString:
     """Several short words, one after the other."""
     found = [str(value) for value in values or ()]
     return format_html_join(" ", '<span class="mc-word">{}</span>', ((word,) for word in found)) if found else EMPTY
+
+
+def joined(parts: Iterable[object]) -> SafeString:
+    """Several cells in one, side by side."""
+    return format_html_join(" ", "{}", ((part,) for part in parts))
 
 
 def bar(done: int, total: int, label: str = "") -> SafeString:

@@ -67,6 +67,10 @@ def number(path: str, label: str | None = None, *, order: bool | str = True, uni
     return _of(path, label, lambda value: cells.number(value, unit), order)
 
 
+def tokens(path: str, label: str | None = None, *, order: bool | str = True) -> Column:
+    return _of(path, label, cells.tokens, order)
+
+
 def points(path: str, label: str | None = None, *, order: bool | str = True) -> Column:
     return _of(path, label, cells.points, order)
 

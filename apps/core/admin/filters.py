@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from django.apps import apps
 from django.contrib.admin import SimpleListFilter
@@ -10,11 +11,19 @@ from django.contrib.admin.options import ModelAdmin
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.contrib.filters.admin import RangeDateTimeFilter
+from django.utils import timezone
+from unfold.contrib.filters.admin import RangeDateTimeFilter, TextFilter
 
 from apps.core.http import context_of
 
 MAX_OFFERED = 40
+# What `within` offers, by what stands in the address.
+SPANS: Final = {
+    "15m": (timedelta(minutes=15), "the last 15 minutes"),
+    "1h": (timedelta(hours=1), "the last hour"),
+    "24h": (timedelta(hours=24), "the last 24 hours"),
+    "7d": (timedelta(days=7), "the last 7 days"),
+}
 
 
 def matching(rows: QuerySet[Any], **lookup: Any) -> QuerySet[Any]:
@@ -109,3 +118,37 @@ def exact(path: str, title: str) -> type[SimpleListFilter]:
 def when(path: str) -> tuple[str, type[RangeDateTimeFilter]]:
     """Between two times."""
     return (path, RangeDateTimeFilter)
+
+
+class Typed(TextFilter):  # type: ignore[misc]
+    """By a value that is typed in, in full; links from elsewhere lead here with one too."""
+
+    path = ""
+
+    def value(self) -> str:
+        return str(super().value() or "").strip()
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return matching(queryset, **{self.path: self.value()}) if self.value() else queryset
+
+
+def typed(path: str, title: str) -> type[Typed]:
+    fields = {"path": path, "title": title, "parameter_name": path}
+    return type(f"By{title.title().replace(' ', '')}", (Typed,), fields)
+
+
+def within(path: str) -> type[SimpleListFilter]:
+    """Since a moment ago: the windows that are asked for most."""
+
+    class Within(SimpleListFilter):
+        title = "time window"
+        parameter_name = "within"
+
+        def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+            return [(name, label) for name, (_, label) in SPANS.items()]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            span = SPANS.get(self.value() or "")
+            return queryset.filter(**{f"{path}__gte": timezone.now() - span[0]}) if span else queryset
+
+    return Within

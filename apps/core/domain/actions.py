@@ -31,6 +31,7 @@ class Action(StrEnum):
     TELEMETRY = "telemetry"
     HEARTBEAT = "heartbeat"
     SUGGEST = "suggest"
+    REQUEST_ACTION = "request_action"
     ANSWER_EVALUATION = "answer_evaluation"
     PROMPT_READ = "prompt_read"
     PROMPT_WRITE = "prompt_write"

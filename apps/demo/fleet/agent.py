@@ -12,6 +12,7 @@ from apps.demo import catalogue
 from apps.demo.fleet.outbox import Outbox
 from apps.demo.fleet.portal import Away, Portal
 from apps.demo.fleet.reports import event_items, run_item, usd
+from apps.demo.fleet.steering import Steering
 from apps.demo.simulate import answer, chance
 
 # A harness may keep a pack for the ttl that resolve names; the demo asks earlier (304 costs next to nothing), so that a promotion shows.
@@ -39,6 +40,7 @@ class SimulatedAgent:
     outbox: Outbox = field(default_factory=Outbox)
     served: dict[str, Served] = field(default_factory=dict)
     runs: int = 0
+    steering: Steering = field(default_factory=Steering)
     # Answers to leased cases that are not acknowledged yet: path and body.
     unsent: tuple[str, dict[str, Any]] | None = None
 
@@ -72,7 +74,7 @@ class SimulatedAgent:
 
     def work(self) -> str | None:
         """One live run, put into the outbox. A sentence when the agent began to serve another digest than before. Raises as `resolve`."""
-        if not self.plan.users or self.outbox.full:
+        if not self.plan.users or self.outbox.full or not self.steering.works:
             return None
         run_id = f"{self.plan.slug}-{uuid4().hex}"
         user = self.plan.users[chance(run_id, "user") % len(self.plan.users)]
@@ -94,6 +96,19 @@ class SimulatedAgent:
     def report(self) -> int:
         """Sends what is in the outbox; how many items were acknowledged. Raises Away, Refused."""
         return self.outbox.send(self.portal, self.token)
+
+    # The fleet.
+
+    def beat(self) -> bool:
+        """Says that it is there and what it serves, and obeys; whether there is something to acknowledge at once. Raises Away, Refused."""
+        served = self.resolve("") if self.plan.pack else None
+        body = self.steering.heartbeat(self.plan.pack, served.body if served is not None else None)
+        answered = self.portal.call(self.token, "POST", "heartbeat", body)
+        if answered.status != 200:
+            return False
+        if self.steering.obey(answered.body["commands"]) or self.plan.pack in answered.body["stale"]:
+            self.served.clear()
+        return bool(self.steering.acks)
 
     # Evaluations.
 

@@ -13,6 +13,7 @@ from apps.demo import catalogue
 from apps.demo.cast import CAST
 from apps.demo.fleet.agent import SimulatedAgent
 from apps.demo.fleet.portal import Away, Portal, Refused
+from apps.demo.fleet.steering import BEAT_S
 from apps.demo.fleet.story import Story
 from apps.demo.places import Tokens
 
@@ -55,6 +56,7 @@ class Crew:
             self._schedule(self._guarded(agent, self._work(agent)), 0.1 * place)
             self._schedule(self._guarded(agent, self._report(agent)), 1 + 0.1 * place)
             self._schedule(self._guarded(agent, self._evaluate(agent)), 0.5 + 0.1 * place)
+            self._schedule(self._guarded(agent, self._beat(agent)), 0.2 + 0.1 * place)
         if self.pace is not None and set(CAST.values()) <= set(tokens.people):
             self.story = Story(self.portal, dict(tokens.people), self.say, self.pace)
             self._schedule(self._tell, 0.5)
@@ -101,6 +103,16 @@ class Crew:
             return REPORT_S
 
         return report
+
+    def _beat(self, agent: SimulatedAgent) -> Job:
+        def beat() -> float:
+            before = agent.steering.mode
+            again = agent.beat()
+            if agent.steering.mode != before:
+                self.say(f"{agent.plan.path} is {agent.steering.mode}, as it was told.")
+            return 0.1 if again else BEAT_S
+
+        return beat
 
     def _evaluate(self, agent: SimulatedAgent) -> Job:
         return lambda: 0.05 if agent.evaluate() else EVALUATE_S

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import msgspec
+
 from apps.core.context import ActionContext
-from apps.evals.domain.online import MIN_BASELINE_RUNS, Baseline, baseline_of, online_score
+from apps.evals.domain.online import ENGINEERING, MIN_BASELINE_RUNS, Baseline, baseline_of, online_score
 from apps.identity.selectors import platform_id
 from apps.packs.models import Pack
 from apps.telemetry.selectors.scoring import UnscoredRun, baseline_latencies, unscored_final_runs
@@ -45,7 +47,7 @@ def _score(run: UnscoredRun, baseline: Baseline, domain: str) -> Score:
         latency_ms=run.latency_ms,
         baseline=baseline,
         domain=domain,
-        checks=run.checks,
+        checks=msgspec.json.decode(run.checks) if run.checks and domain == ENGINEERING else None,
     )
     parts = {
         "success": found.success,

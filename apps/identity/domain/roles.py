@@ -31,7 +31,7 @@ ROLE_ACTIONS: dict[str, frozenset[A]] = {
     "manager": _MANAGER,
     "tenant_admin": _TENANT_ADMIN,
     "auditor": _READER | {A.AUDIT, A.EXPORT},
-    "agent": frozenset({A.RESOLVE, A.TELEMETRY, A.HEARTBEAT, A.SUGGEST, A.ANSWER_EVALUATION, A.PROMPT_READ}),
+    "agent": frozenset({A.RESOLVE, A.TELEMETRY, A.HEARTBEAT, A.SUGGEST, A.REQUEST_ACTION, A.ANSWER_EVALUATION, A.PROMPT_READ}),
     # The named system actor of tasks and maintenance.
     "system": frozenset(A),
 }

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     APPROVAL_REQUESTED = "promotions.approval_requested"
     APPROVAL_REMINDER = "promotions.approval_reminder"
     DECIDED = "promotions.decided"
+    ACTION_REQUESTED = "fleet.action_requested"
     TEST = "notices.test"
 
 
@@ -24,6 +25,7 @@ LABELS: dict[str, str] = {
     Kind.APPROVAL_REQUESTED: "An approval is wanted",
     Kind.APPROVAL_REMINDER: "An approval is still wanted",
     Kind.DECIDED: "A promotion was decided",
+    Kind.ACTION_REQUESTED: "An agent asks to use a tool",
     Kind.TEST: "A test",
 }
 
@@ -35,7 +37,7 @@ _LEVEL = re.compile(r"low|medium|high")
 _PERSON = re.compile(r"[^\x00-\x1f\x7f<>\"]{1,200}")
 # The facts that a notice may hold, each with the shape of its value. What is not here, or has another shape, is left out.
 FACTS: dict[str, re.Pattern[str]] = {
-    **dict.fromkeys(("tenant", "pack", "layer", "scope", "version", "challenger", "champion"), _NAME),
+    **dict.fromkeys(("tenant", "pack", "layer", "scope", "version", "challenger", "champion", "agent", "tool"), _NAME),
     **dict.fromkeys(("state", "decision", "outcome", "aim", "reminder"), _WORD),
     **dict.fromkeys(("required", "given", "missing"), _COUNT),
     **dict.fromkeys(("due", "expires", "expires_at", "requested_at", "decided_at"), _TIME),

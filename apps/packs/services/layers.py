@@ -7,6 +7,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from apps.core.context import ActionContext, Topic
+from apps.core.events import publish
 from apps.core.generations import bump
 from apps.packs.locks import lock_for_decision
 from apps.packs.models import Layer, PackVersion, PointerChange, VersionStatus
@@ -43,6 +44,7 @@ def set_champion(ctx: ActionContext, layer: Layer, version: PackVersion | None, 
     layer.save(update_fields=["champion", "suspended_by", "flagged_at"])
     PointerChange.objects.create(tenant_id=layer.tenant_id, layer=layer, version=version)
     bump(ctx, Topic.PACKS, layer.tenant_id)
+    publish(ctx, "packs.pointer_moved", layer=layer, because=archived_reason)
 
 
 def suspend_layer(ctx: ActionContext, layer: Layer, *, decision_id: UUID) -> None:
@@ -51,6 +53,7 @@ def suspend_layer(ctx: ActionContext, layer: Layer, *, decision_id: UUID) -> Non
     layer.save(update_fields=["suspended_by"])
     PointerChange.objects.create(tenant_id=layer.tenant_id, layer=layer, version=None)
     bump(ctx, Topic.PACKS, layer.tenant_id)
+    publish(ctx, "packs.pointer_moved", layer=layer, because="suspended")
 
 
 def quarantine(version: PackVersion) -> None:

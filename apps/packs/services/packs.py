@@ -11,6 +11,7 @@ from apps.audit.services import record
 from apps.core.access import Action
 from apps.core.context import ActionContext, Topic
 from apps.core.errors import Problem, problem
+from apps.core.events import publish
 from apps.core.generations import bump
 from apps.identity.models import SLUG_PATTERN
 from apps.identity.permissions import require
@@ -84,6 +85,7 @@ def subscribe(*, ctx: ActionContext, pack_slug: str, pinned_version_id: UUID | N
             subscription.save(update_fields=["pinned"])
         record(ctx, "subscription.saved", subscription, data={"pack": pack.slug, "pinned": str(pinned.pk) if pinned else None})
         bump(ctx, Topic.PACKS, ctx.tenant_id)
+        publish(ctx, "packs.subscription_moved", pack=pack.slug)
         return subscription
 
 
@@ -106,3 +108,4 @@ def unsubscribe(*, ctx: ActionContext, subscription_id: UUID) -> None:
         record(ctx, "subscription.ended", subscription, data={"pack": subscription.pack.slug})
         subscription.delete()
         bump(ctx, Topic.PACKS, ctx.tenant_id)
+        publish(ctx, "packs.subscription_moved", pack=subscription.pack.slug)

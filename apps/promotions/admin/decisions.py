@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from apps.core.admin import Facts, GovernedAdmin, Panel, cells, columns, filters
 from apps.core.admin.columns import Column
 from apps.promotions.admin import panels as shown
+from apps.promotions.admin.convergence import convergence_panel, convergence_part
 from apps.promotions.models import Approval, Decision
 
 ANSWER = Column("Answer", lambda row: cells.badge("voided") if row.voided_at else cells.badge("approved" if row.approved else "refused"))
@@ -112,7 +113,9 @@ class DecisionAdmin(GovernedAdmin):
             "promotions/verdict.html",
             lambda request, row: shown.verdict_panel(request, row) if row.verdict else None,
         ),
+        Panel("How far it has come", "promotions/convergence.html", convergence_panel),
     )
+    parts = {"convergence": convergence_part}
 
     def get_queryset(self, request: HttpRequest) -> Any:
         heavy = ("champion_version__content", "champion_version__canonical", "challenger_version__content", "challenger_version__canonical")

@@ -231,3 +231,36 @@ class DecisionSerializer(serializers.ModelSerializer[Decision]):
             "decided_by",
             "created_at",
         ]
+
+
+class BehindSerializer(serializers.Serializer[Any]):
+    """A harness, and the pack by which it shows. `expected` is null where nothing can be served."""
+
+    agent = serializers.CharField(read_only=True)
+    instance = serializers.CharField(read_only=True)
+    pack = serializers.CharField(read_only=True)
+    serving = serializers.CharField(read_only=True)
+    expected = serializers.CharField(read_only=True, allow_null=True)
+    last_seen_at = serializers.DateTimeField(read_only=True)
+
+
+class CountsSerializer(serializers.Serializer[Any]):
+    concerned = serializers.IntegerField(read_only=True)
+    converged = serializers.IntegerField(read_only=True)
+    behind = serializers.IntegerField(read_only=True)
+    laggards = serializers.IntegerField(read_only=True)
+    silent = serializers.IntegerField(read_only=True)
+
+
+class ConvergenceSerializer(serializers.Serializer[Any]):
+    """How far what is live in the decision's layer has come. Finished: every live harness that it concerns serves it; the silent ones stand
+    apart. `behind` are those of less than 30 seconds, `laggards` of more. Lists name 100 each at most."""
+
+    state = serializers.ChoiceField(
+        choices=[("finished", "finished"), ("converging", "converging"), ("lagging", "lagging")], read_only=True
+    )
+    finished = serializers.BooleanField(read_only=True)
+    counts = CountsSerializer(source="*", read_only=True)
+    behind = BehindSerializer(source="named_behind", many=True, read_only=True)
+    laggards = BehindSerializer(source="named_laggards", many=True, read_only=True)
+    silent = BehindSerializer(source="named_silent", many=True, read_only=True)

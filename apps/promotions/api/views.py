@@ -15,6 +15,7 @@ from rest_framework.response import Response
 
 from apps.core.access import Action
 from apps.core.api.views import ContextView, ContextViewSet
+from apps.fleet.selectors.convergence import convergence
 from apps.identity.permissions import can
 from apps.promotions.api import serializers as s
 from apps.promotions.api.filters import DecisionFilter, PromotionFilter
@@ -139,6 +140,13 @@ class DecisionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextV
 
     def get_queryset(self) -> QuerySet[Decision]:
         return Decision.objects.restrict(self.ctx).select_related("layer__pack")
+
+    @extend_schema(responses=s.ConvergenceSerializer)
+    @action(detail=True)
+    def convergence(self, request: Request, pk: str) -> Response:
+        """Which harnesses serve what is live in the decision's layer, and which do not yet."""
+        decision = self.get_object()
+        return Response(s.ConvergenceSerializer(convergence(self.ctx, decision.layer, since=decision.created_at)).data)
 
 
 class RollbackView(ContextView):

@@ -1,5 +1,14 @@
-"""What harnesses reported: runs, their events and scores, and how complete each producer's stream is."""
+"""What harnesses reported: runs, their events and scores, how complete each producer's stream is, and what it is all judged by."""
 
-from apps.telemetry.admin import events, producers, runs, scores
+from apps.telemetry.admin import events, exports, models, prices, producers, redaction, runs, scores
 
-__all__ = ["events", "producers", "runs", "scores"]
+__all__ = [
+    "events",
+    "exports",
+    "models",
+    "prices",
+    "producers",
+    "redaction",
+    "runs",
+    "scores",
+]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from apps.core.admin import Facts, cells, columns, filters
+from apps.core.admin import Facts, cells, columns
 from apps.core.admin.columns import Column
-from apps.telemetry.admin.base import AGENT, TIER, ReportedAdmin
+from apps.telemetry.admin.base import MESSAGE, ReportedAdmin, export_act, root_link
+from apps.telemetry.admin.filtering import OF_EVENTS
 from apps.telemetry.models import Event, Run
 
 
@@ -24,20 +25,15 @@ class EventAdmin(ReportedAdmin):
         columns.text("status", order=False),
         Column("Run", _run_of),
         columns.text("tier", order=False),
-        columns.clipped("message", length=60),
+        columns.text("mcp_tool", "MCP tool", order=False),
+        MESSAGE,
     )
-    list_filter = (
-        filters.when("created_at"),
-        AGENT,
-        TIER,
-        filters.exact("action", "action"),
-        filters.exact("run_id", "run"),
-        filters.exact("root_task_id", "root task"),
-    )
+    list_filter = OF_EVENTS
     search_fields = ("event_id__exact", "run_id__exact", "root_task_id__exact")
     search_help_text = "An event, run or root task id, in full"
     ordering = ("-created_at", "-id")
     detail_related = ("team",)
+    list_acts = (export_act("events"),)
     when_empty = "Events appear here when a harness posts to telemetry/events with an agent's token."
     facts = (
         Facts(
@@ -61,11 +57,12 @@ class EventAdmin(ReportedAdmin):
                 columns.text("mcp_server", "MCP server"),
                 columns.text("mcp_tool", "MCP tool"),
                 columns.number("latency_ms", "Latency", unit="ms"),
-                columns.number("tokens_in"),
-                columns.number("tokens_out"),
+                columns.tokens("tokens_in"),
+                columns.tokens("tokens_out"),
                 columns.money("cost_micros", "Cost"),
                 columns.number("retry_count", "Retries"),
-                columns.code("root_task_id", "Root task"),
+                Column("Root task", root_link),
+                columns.code("task_id", "Task"),
                 columns.words("flags"),
                 columns.words("redactions"),
             ),

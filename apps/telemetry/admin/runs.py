@@ -5,12 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 
-from apps.core.admin import Facts, Relatives, cells, columns, filters
+from apps.core.admin import Facts, Panel, Relatives, cells, columns
 from apps.core.admin.columns import Column
 from apps.core.context import ActionContext
-from apps.telemetry.admin.base import AGENT, TIER, ReportedAdmin
+from apps.core.http import context_of
+from apps.telemetry.admin.base import MESSAGE, ReportedAdmin, export_act, root_link
+from apps.telemetry.admin.filtering import OF_RUNS
+from apps.telemetry.domain.flags import meaning
 from apps.telemetry.models import Event, Run
+from apps.telemetry.selectors.output import output_of
+
+REFRESH_S = 4
 
 
 def _success(run: Run) -> object:
@@ -20,6 +30,42 @@ def _success(run: Run) -> object:
 def _score(run: Run) -> object:
     score = getattr(run, "score", None)
     return cells.link_to(score) if score is not None else cells.badge("waiting", "wait") if run.final else None
+
+
+def _pack(run: Run) -> object:
+    """Its name and version, on one line."""
+    version = f" {run.pack_version}" if run.pack_version is not None else ""
+    return format_html('<span class="mc-num">{}{}</span>', run.pack, version) if run.pack else None
+
+
+def _tokens(run: Run) -> object:
+    """All that went in and came out."""
+    known = [count for count in (run.tokens_in, run.tokens_out) if count is not None]
+    return cells.tokens(sum(known)) if known else None
+
+
+def _flags(run: Run) -> object:
+    """Each by its word, and what it means."""
+    rows = ((cells.words([flag]), meaning(flag)) for flag in run.flags)
+    return format_html_join("", '<p class="mc-flag">{} {}</p>', rows) if run.flags else cells.EMPTY
+
+
+def _output(request: HttpRequest, run: Run) -> dict[str, Any] | None:
+    found = output_of(context_of(request), run)
+    if not found.pieces and run.final:
+        return None
+    return {
+        "text": cells.block(found.text),
+        "pieces": found.pieces,
+        "cut": found.cut,
+        "moving": not run.final,
+        "every": REFRESH_S,
+        "url": reverse("admin:telemetry_run_part", args=[run.pk, "output"]),
+    }
+
+
+def _output_part(request: HttpRequest, run: Run) -> HttpResponse:
+    return TemplateResponse(request, "telemetry/output.html", {"panel": _output(request, run)})
 
 
 def _events(ctx: ActionContext, run: Run) -> Any:
@@ -35,29 +81,22 @@ class RunAdmin(ReportedAdmin):
         "run_id",
         columns.moment("created_at", "When", order=False),
         columns.link("agent", order=False),
-        columns.text("pack", order=False),
-        columns.text("pack_version", "Version", order=False),
+        Column("Pack", _pack),
         columns.text("task_type", order=False),
         SUCCESS,
         SCORE,
         columns.number("latency_ms", "Latency", order=False, unit="ms"),
+        Column("Tokens", _tokens),
         columns.money("cost_micros", "Cost", order=False),
         columns.words("flags"),
     )
     list_select_related = ("agent", "score")
-    list_filter = (
-        filters.when("created_at"),
-        AGENT,
-        filters.exact("pack", "pack"),
-        TIER,
-        ("success", admin.BooleanFieldListFilter),
-        filters.exact("run_id", "run"),
-        filters.exact("root_task_id", "root task"),
-    )
+    list_filter = OF_RUNS
     search_fields = ("run_id__exact", "root_task_id__exact")
     search_help_text = "A run id or root task id, in full"
     ordering = ("-created_at", "-id")
     detail_related = ("team",)
+    list_acts = (export_act("runs"),)
     when_empty = "Runs appear here when a harness posts to telemetry/runs with an agent's token."
     facts = (
         Facts(
@@ -89,9 +128,9 @@ class RunAdmin(ReportedAdmin):
                 columns.text("persona"),
                 columns.text("skill"),
                 columns.text("adapter_kind", "Adapter"),
-                columns.words("flags"),
                 columns.words("redactions"),
             ),
+            long=(Column("Flags", _flags),),
         ),
         Facts(
             "Figures",
@@ -100,10 +139,11 @@ class RunAdmin(ReportedAdmin):
                 columns.moment("ended_at"),
                 columns.moment("received_at"),
                 columns.number("latency_ms", "Latency", unit="ms"),
-                columns.number("tokens_in"),
-                columns.number("tokens_out"),
-                columns.number("cached_tokens"),
-                columns.number("reasoning_tokens"),
+                columns.tokens("tokens_in"),
+                columns.tokens("tokens_out"),
+                columns.tokens("cached_tokens", "Tokens in, from the cache"),
+                columns.tokens("cache_write_tokens", "Tokens in, to the cache"),
+                columns.tokens("reasoning_tokens", "Tokens out, reasoning"),
                 columns.money("cost_micros", "Cost"),
                 columns.number("retries"),
                 columns.yes_no("format_passed"),
@@ -112,7 +152,7 @@ class RunAdmin(ReportedAdmin):
         ),
         Facts(
             "Content, redacted",
-            (columns.code("root_task_id", "Root task"), columns.code("task_id", "Task"), columns.text("producer")),
+            (Column("Root task", root_link), columns.code("task_id", "Task"), columns.text("producer")),
             long=(
                 columns.block("input"),
                 columns.block("output"),
@@ -123,6 +163,8 @@ class RunAdmin(ReportedAdmin):
             ),
         ),
     )
+    panels = (Panel("Terminal output", "telemetry/output.html", _output),)
+    parts = {"output": _output_part}
     relatives = (
         Relatives(
             "Events",
@@ -132,7 +174,7 @@ class RunAdmin(ReportedAdmin):
                 columns.moment("created_at", "When"),
                 columns.text("action"),
                 columns.text("status"),
-                columns.clipped("message"),
+                MESSAGE,
             ),
             query=lambda run: {"run_id": run.run_id},
             empty="This run has reported no events.",

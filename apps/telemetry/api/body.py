@@ -19,16 +19,26 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 def read_json_body(request: HttpRequest, *, limit: int = MAX_BODY_BYTES) -> bytes:
-    """The decoded bytes of a JSON request, at most `limit` sent and `limit` decompressed.
+    """The decoded bytes of a JSON request; as `read_body`."""
+    return read_body(request, "application/json", limit=limit)
+
+
+def media_type_of(request: HttpRequest) -> str:
+    """The Content-Type without its parameters, in lower case."""
+    media_type: str = request.META.get("CONTENT_TYPE", "")
+    return media_type.partition(";")[0].strip().lower()
+
+
+def read_body(request: HttpRequest, *media_types: str, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The decoded bytes of a request of one of these media types, at most `limit` sent and `limit` decompressed.
 
     Raises Problem `unsupported_media_type`, `too_large`, `bad_encoding`.
     """
-    media_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise problem("unsupported_media_type", f"Send Content-Type: application/json, not '{media_type[:100]}'.")
+    if media_type_of(request) not in media_types:
+        raise problem("unsupported_media_type", f"Send Content-Type: {' or '.join(media_types)}.")
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "zstd"):
-        raise problem("unsupported_media_type", f"Content-Encoding may be gzip or zstd, not '{encoding[:100]}'.")
+        raise problem("unsupported_media_type", "Content-Encoding may be gzip or zstd.")
     sent = _read(request, limit)
     if encoding == "gzip":
         return gunzip(sent, limit)

@@ -7,8 +7,16 @@ from typing import Any
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
+from apps.core.context import ActionContext
 from apps.identity.models import Agent
 from apps.telemetry.models import Event, Run, Tier
+
+
+def agent_named(ctx: ActionContext, name: str) -> Agent | None:
+    """The agent `<agent>` or `<tenant>/<agent>`, if it is seen."""
+    tenant, slash, slug = name.rpartition("/")
+    found: Agent | None = Agent.objects.restrict(ctx).filter(slug=slug, **({"tenant__slug": tenant} if slash else {})).first()
+    return found
 
 
 class ReportedFilter(filters.FilterSet):
@@ -21,14 +29,17 @@ class ReportedFilter(filters.FilterSet):
     skill = filters.CharFilter("skill")
     run_id = filters.CharFilter("run_id")
     root_task_id = filters.CharFilter("root_task_id")
+    flag = filters.CharFilter(method="with_flag", help_text="`untraced`, `mismatch`, `redacted` or another mark of the row.")
     since = filters.IsoDateTimeFilter("created_at", lookup_expr="gte")
     until = filters.IsoDateTimeFilter("created_at", lookup_expr="lt")
 
     def of_agent(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         """The agent's key first: then an index by agent and time answers."""
-        tenant, slash, slug = value.rpartition("/")
-        found = Agent.objects.restrict(self.request._request.ctx).filter(slug=slug, **({"tenant__slug": tenant} if slash else {})).first()
+        found = agent_named(self.request._request.ctx, value)
         return rows.filter(agent_id=found.pk) if found else rows.none()
+
+    def with_flag(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        return rows.filter(flags__contains=[value])
 
 
 class RunFilter(ReportedFilter):
@@ -38,14 +49,15 @@ class RunFilter(ReportedFilter):
     task_type = filters.CharFilter("task_type")
     success = filters.BooleanFilter("success")
     final = filters.BooleanFilter("final")
-    flag = filters.CharFilter(method="with_flag", help_text="`untraced`, `mismatch` or `redacted`.")
+    user_ref = filters.CharFilter("user_ref", help_text="The harness's reference of a user.")
+    mcp_server = filters.CharFilter(method="with_server", help_text="One of the MCP servers that the run used.")
 
     class Meta:
         model = Run
         fields: list[str] = []
 
-    def with_flag(self, rows: QuerySet[Run], name: str, value: str) -> QuerySet[Run]:
-        return rows.filter(flags__contains=[value])
+    def with_server(self, rows: QuerySet[Run], name: str, value: str) -> QuerySet[Run]:
+        return rows.filter(mcp_servers__contains=[value])
 
 
 class EventFilter(ReportedFilter):

@@ -13,6 +13,7 @@ from rest_framework.request import Request
 
 from apps.core.api.paging import CreatedCursorPagination
 from apps.core.errors import problem
+from apps.telemetry.selectors.pages import page
 
 
 class KeysetPagination(CreatedCursorPagination):
@@ -28,7 +29,7 @@ class KeysetPagination(CreatedCursorPagination):
         back = self.cursor is not None and self.cursor.reverse
         if self.cursor is not None:
             queryset = queryset.filter(self._beyond(str(self.cursor.position), back))
-        rows = list((queryset.order_by("created_at", "id") if back else queryset.order_by("-created_at", "-id"))[: limit + 1])
+        rows = page(queryset, limit=limit + 1, back=back)
         more = len(rows) > limit
         self.page = rows[:limit][::-1] if back else rows[:limit]
         self.has_next = more if not back else True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -31,15 +32,11 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewSe
         return rows if self.action == "retrieve" else rows.defer("input", "output", "metadata")
 
     def get_object(self) -> Run:
-        try:
-            key = UUID(self.kwargs["pk"])
-        except ValueError:
-            raise problem("not_found", "There is no such run.") from None
-        found: Run = self.get_queryset().visible(self.ctx, pk=key)  # type: ignore[attr-defined]
+        found: Run = _named(self, "run")
         return found
 
 
-class EventViewSet(mixins.ListModelMixin, ContextViewSet):
+class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewSet):
     """Events of the tenant's agents: the steps of their runs."""
 
     queryset = Event.objects.none()
@@ -50,3 +47,16 @@ class EventViewSet(mixins.ListModelMixin, ContextViewSet):
     def get_queryset(self) -> QuerySet[Event]:
         rows: QuerySet[Event] = Event.objects.restrict(self.ctx).select_related("tenant", "team", "agent")
         return rows
+
+    def get_object(self) -> Event:
+        found: Event = _named(self, "event")
+        return found
+
+
+def _named(view: ContextViewSet, kind: str) -> Any:
+    """The row whose key the path has."""
+    try:
+        key = UUID(view.kwargs["pk"])
+    except ValueError:
+        raise problem("not_found", f"There is no such {kind}.") from None
+    return view.get_queryset().visible(view.ctx, pk=key)  # type: ignore[attr-defined]

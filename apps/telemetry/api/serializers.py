@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from django.urls import reverse
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -83,15 +84,26 @@ class RunSerializer(ReportedSerializer):
         return None if found is None else found.score / 100
 
 
+class RunLinksSerializer(serializers.Serializer[Any]):
+    events = serializers.CharField(help_text="Its events.")
+    snapshot = serializers.CharField(allow_null=True, help_text="The orchestration that it is part of.")
+
+
 class RunDetailSerializer(RunSerializer):
-    """A run with its texts, redacted, and how its score came about."""
+    """A run with its texts, redacted, how its score came about, and where what belongs to it is found."""
 
     metadata = serializers.DictField(read_only=True, allow_null=True)
     score_parts = serializers.SerializerMethodField()
+    links = serializers.SerializerMethodField()
 
     class Meta(RunSerializer.Meta):
-        fields = (*_RUN, "input", "output", "metadata", "score_parts")
+        fields = (*_RUN, "input", "output", "metadata", "score_parts", "links")
         read_only_fields = fields
+
+    @extend_schema_field(RunLinksSerializer)
+    def get_links(self, run: Run) -> dict[str, str | None]:
+        tree = reverse("snapshot", query={"root": run.root_task_id}) if run.root_task_id else None
+        return {"events": reverse("event-list", query={"run_id": run.run_id}), "snapshot": tree}
 
     def get_score_parts(self, run: Run) -> dict[str, Any] | None:
         found = getattr(run, "score", None)

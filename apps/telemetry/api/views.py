@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from apps.core.access import Action
 from apps.core.api.plain import Parameter, documented
 from apps.core.context import EVERY_USER, ActionContext
-from apps.core.errors import problem
+from apps.core.errors import Problem, problem
 from apps.core.http import request_id_of
 from apps.core.limits import address_of
 from apps.identity.permissions import require
@@ -21,7 +21,9 @@ from apps.telemetry.api.body import read_json_body
 from apps.telemetry.api.gate import Gate
 from apps.telemetry.domain.contract import DecodedBatch, decode_events, decode_runs
 from apps.telemetry.domain.items import EventEnvelope, EventItem, RunEnvelope, RunItem
+from apps.telemetry.selectors.rules import redactor_of
 from apps.telemetry.services import Receipt, Sender, ingest_events, ingest_runs
+from apps.telemetry.services.screening import screen_error
 
 Item = TypeVar("Item", RunItem, EventItem)
 
@@ -63,14 +65,21 @@ def events_view(request: HttpRequest) -> HttpResponse:
 def _take(request: HttpRequest, decode: Callable[[bytes], DecodedBatch[Item]], ingest: Callable[..., Receipt]) -> HttpResponse:
     if request.method != "POST":
         raise problem("method_not_allowed", "Batches of telemetry are sent with POST.")
-    ctx, sender = _sender(request)
+    ctx, sender = sender_of(request)
     body = read_json_body(request)
     with gate():
-        receipt = ingest(ctx=ctx, sender=sender, batch=decode(body))
+        receipt = ingest(ctx=ctx, sender=sender, batch=_decoded(decode, body, ctx))
     return HttpResponse(msgspec.json.encode(receipt), status=202, content_type="application/json")
 
 
-def _sender(request: HttpRequest) -> tuple[ActionContext, Sender]:
+def _decoded(decode: Callable[[bytes], DecodedBatch[Item]], body: bytes, ctx: ActionContext) -> DecodedBatch[Item]:
+    try:
+        return decode(body)
+    except Problem as error:
+        raise screen_error(error, redactor_of(ctx.tenant_id)) from None
+
+
+def sender_of(request: HttpRequest) -> tuple[ActionContext, Sender]:
     """Who sends, before a byte of the body is read."""
     principal = authenticate(request.META.get("HTTP_AUTHORIZATION", ""), address_of(request))
     ctx = principal.context(request_id_of(request))

@@ -8,8 +8,8 @@ unpaired surrogates, bytes that are not UTF-8) and what nests too deep is refuse
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -50,13 +50,17 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch(Generic[Item]):
-    """A batch: the good items with their index in what was sent, their canonical JSON (`bodies`, in step with `items`), and the rejections."""
+    """A batch: the good items with their index in what was sent, their canonical JSON (`bodies`, in step with `items`), and the rejections.
+
+    `flags` are what the decoder found of an item, by its id.
+    """
 
     producer: str | None
     seq: int | None
     items: list[tuple[int, Item]]
     bodies: list[bytes]
     rejected: list[Rejection]
+    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _RawRuns(Struct, forbid_unknown_fields=True):
@@ -194,7 +198,8 @@ def _batch(
 
 def _secret(name: str) -> bool:
     """Whether an id is a credential. A number is none, even one in ten that passes for a card's: harnesses count with long numbers."""
-    return bool(set(redact_text(name)[1]) - {"card_number"})
+    found = set(redact_text(name)[1])
+    return bool(found - {"card_number"} if name.isdigit() else found)
 
 
 _UNSTORABLE = f"Text must be UTF-8 without U+0000 and unpaired surrogates, JSON at most {MAX_DEPTH} levels deep."
@@ -257,6 +262,9 @@ def _explain(message: str) -> tuple[str, str, str]:
             f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}",
             f"There is no field {key!r}. Leave it out, or put it into metadata.",
         )
+    if detail.startswith("Invalid enum value"):
+        # The decoder repeats the value, which may be anything.
+        return "invalid", pointer, f"{pointer.rpartition('/')[2]} holds none of the values that it may have."
     own = _OWN.fullmatch(detail)
     if own:
         return "invalid", f"{pointer}/{own[1]}", f"{own[1]}: {own[2]}."

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from apps.core.domain.redaction import clean_json, redact_json
+from apps.core.domain.redaction import BUILT_IN, Redactor
 from apps.telemetry.domain.contract import encode_item
 from apps.telemetry.domain.items import MAX_NAME, EventItem, RunItem
 
@@ -54,44 +54,70 @@ _EVENT_FIELDS = (
     ),
     *("mcp_server", "mcp_tool", "latency_ms", "retry_count", "tokens_in", "tokens_out", "token_delta", "cost_micros", "payload", "seq"),
 )
-_OURS = ("id", "day", "tenant_id", "team_id", "agent_id")
-_STAMP = ("created_at", "received_at", "producer", "producer_seq", "flags", "redactions")
+# The same for all rows of a batch, and last: they are not sent with each row.
+BATCH_COLUMNS = ("day", "tenant_id", "team_id", "agent_id", "received_at", "producer", "producer_seq")
+# text[] columns. Empty in most rows; they stand last of what is sent.
+_ARRAYS = ("flags", "redactions")
+ARRAY_COLUMNS = frozenset(_ARRAYS)
+_REFERENCES = frozenset({"user_ref", "root_task_id", "task_id", "run_id"})
+_CONTENT = frozenset({"input", "output", "message", "payload"})
+_CLAIMS = ("tenant", "team", "agent", "arm", "rollout")
+_EVENT_CLAIMS = _CLAIMS[:3]
 
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """What is read of an item: a getter for all fields at once, and the places of those that hold JSON, or text of any length."""
+    """What is read of an item: getters for all fields and for all claims at once, and the places of those that hold JSON, or text of any
+    length."""
 
     get: Callable[[Any], tuple[Any, ...]]
+    claims: Callable[[Any], tuple[str | None, ...]]
     json_or_text: tuple[int, ...]
     catch_all: int
+    # What refers to something, and must still tell one from another when it was redacted; texts of content, which a tenant may not keep.
+    references: tuple[int, ...]
+    content: tuple[int, ...]
 
 
-def _fields(names: tuple[str, ...], catch_all: str) -> _Fields:
-    places = tuple(place for place, name in enumerate(names) if name in JSON_COLUMNS or name in ("input", "output", "message"))
-    return _Fields(attrgetter(*names), places, names.index(catch_all))
+def _fields(names: tuple[str, ...], claims: tuple[str, ...], catch_all: str) -> _Fields:
+    places = _places(names, JSON_COLUMNS | {"input", "output", "message"})
+    references, content = _places(names, _REFERENCES), _places(names, _CONTENT)
+    return _Fields(attrgetter(*names), attrgetter(*claims), places, names.index(catch_all), references, content)
 
 
-RUN_COLUMNS = (*_OURS, "run_id", "final", "arm", "rollout", *_RUN_FIELDS, *_STAMP)
-EVENT_COLUMNS = (*_OURS, "event_id", *_EVENT_FIELDS, *_STAMP)
-# text[] columns.
-ARRAY_COLUMNS = frozenset({"flags", "redactions"})
+def _places(names: tuple[str, ...], wanted: frozenset[str]) -> tuple[int, ...]:
+    return tuple(place for place, name in enumerate(names) if name in wanted)
+
+
+RUN_COLUMNS = ("id", "run_id", "final", "arm", "rollout", *_RUN_FIELDS, "created_at", *_ARRAYS, *BATCH_COLUMNS)
+EVENT_COLUMNS = ("id", "event_id", *_EVENT_FIELDS, "created_at", *_ARRAYS, *BATCH_COLUMNS)
 # Under this key of `metadata` (runs) or `payload` (events) stands what a payload claimed against the truth of its token.
 CLAIMED = "mc.claimed"
 
-_CLAIMS = ("tenant", "team", "agent", "arm", "rollout")
-_RUN = _fields(_RUN_FIELDS, "metadata")
-_EVENT = _fields(_EVENT_FIELDS, "payload")
+_RUN = _fields(_RUN_FIELDS, _CLAIMS, "metadata")
+_EVENT = _fields(_EVENT_FIELDS, _EVENT_CLAIMS, "payload")
 _JSON = msgspec.json.Encoder(order="deterministic")
+# Items that are looked at together for something to redact: a call costs as much as half a kilobyte.
+_TOGETHER = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """`values` in the order of RUN_COLUMNS or EVENT_COLUMNS; absent is None. `flags` and `redactions` (names of rules) are in them too."""
 
     values: tuple[Any, ...]
     flags: tuple[str, ...]
     redactions: tuple[str, ...]
+
+
+def clean_bodies(bodies: Sequence[bytes], redactor: Redactor = BUILT_IN) -> list[bool]:
+    """For each canonical JSON of an item whether it certainly holds nothing to redact (`clean_json`)."""
+    # A tenant's patterns look at one item at a time.
+    together = 1 if redactor.has_patterns else _TOGETHER
+    found: list[bool] = []
+    for start in range(0, len(bodies), together):
+        block = bodies[start : start + together]
+        found += [True] * len(block) if redactor.clean_json(b"\n".join(block)) else map(redactor.clean_json, block)
+    return found
 
 
 def mismatches(item: RunItem | EventItem, truth: Mapping[str, Collection[str]]) -> dict[str, str]:
@@ -101,8 +127,8 @@ def mismatches(item: RunItem | EventItem, truth: Mapping[str, Collection[str]]) 
     every claim, an absent one none.
     """
     found = {}
-    for name in _CLAIMS:
-        claimed = getattr(item, name, None)
+    names, claims = (_CLAIMS, _RUN.claims(item)) if isinstance(item, RunItem) else (_EVENT_CLAIMS, _EVENT.claims(item))
+    for name, claimed in zip(names, claims, strict=True):
         if claimed is not None and name in truth and claimed not in truth[name]:
             found[name] = claimed
     return found
@@ -124,22 +150,23 @@ def run_row(
     producer_seq: int | None = None,
     flags: Iterable[str] = (),
     body: bytes | None = None,
+    clean: bool = False,
+    redactor: Redactor = BUILT_IN,
 ) -> Row:
     """One row of `runs`, under our key `row_id`. `arm` and `rollout` are ours; the item's are compared with `truth` (see `mismatches`).
 
     `flags` are what the caller found (`untraced`, `mismatch`); `redacted` and `mismatch` are added here. `body` is the item's canonical JSON when
-    the caller has it (`DecodedBatch.bodies`). `created_at` is the harness's, else the time of receipt.
+    the caller has it (`DecodedBatch.bodies`); `clean` says that it holds nothing to redact (`clean_bodies`). `redactor` is the tenant's.
+    `created_at` is the harness's, else the time of receipt.
     """
-    fields, names, marks = _prepared(item, _RUN, truth, flags, body)
-    return Row(
-        (
-            *(row_id, day, tenant_id, team_id, agent_id, item.run_id, item.final, arm, rollout),
-            *fields,
-            *(item.created_at or received_at, received_at, producer, producer_seq, list(marks), list(names)),
-        ),
-        marks,
-        names,
+    fields, names, marks = _prepared(item, _RUN, truth, flags, body, clean, redactor)
+    values = (
+        *(row_id, item.run_id, item.final, arm, rollout),
+        *fields,
+        *(item.created_at or received_at, list(marks), list(names)),
+        *(day, tenant_id, team_id, agent_id, received_at, producer, producer_seq),
     )
+    return Row(values, marks, names)
 
 
 def event_row(
@@ -156,18 +183,18 @@ def event_row(
     producer_seq: int | None = None,
     flags: Iterable[str] = (),
     body: bytes | None = None,
+    clean: bool = False,
+    redactor: Redactor = BUILT_IN,
 ) -> Row:
     """One row of `events`; parameters as for `run_row`."""
-    fields, names, marks = _prepared(item, _EVENT, truth, flags, body)
-    return Row(
-        (
-            *(row_id, day, tenant_id, team_id, agent_id, item.event_id),
-            *fields,
-            *(item.created_at or received_at, received_at, producer, producer_seq, list(marks), list(names)),
-        ),
-        marks,
-        names,
+    fields, names, marks = _prepared(item, _EVENT, truth, flags, body, clean, redactor)
+    values = (
+        *(row_id, item.event_id),
+        *fields,
+        *(item.created_at or received_at, list(marks), list(names)),
+        *(day, tenant_id, team_id, agent_id, received_at, producer, producer_seq),
     )
+    return Row(values, marks, names)
 
 
 def _prepared(
@@ -176,20 +203,26 @@ def _prepared(
     truth: Mapping[str, Collection[str]] | None,
     flags: Iterable[str],
     body: bytes | None,
+    clean: bool,
+    redactor: Redactor,
 ) -> tuple[list[Any], tuple[str, ...], tuple[str, ...]]:
     """The redacted values of `fields` as columns take them, the names of the rules that fired, and the flags of the row."""
     values = list(fields.get(item))
-    marks = set(flags)
+    marks, names = set(flags), set[str]()
+    if not redactor.stores_texts:
+        for place in fields.content:
+            if values[place] is not None:
+                values[place] = None
+                marks.add("metrics_only")
     claimed = mismatches(item, truth) if truth else None
     if claimed:
         marks.add("mismatch")
         values[fields.catch_all] = {**(values[fields.catch_all] or {}), CLAIMED: claimed}
-    names: set[str] = set()
     # One look at the whole item decides for nearly all that there is nothing to redact.
-    if not clean_json(encode_item(item) if body is None else body):
+    if not clean and not redactor.clean_json(encode_item(item) if body is None else body):
         for place, value in enumerate(values):
             if isinstance(value, str | list | dict):
-                cleaned, fired = redact_json(value)
+                cleaned, fired = redactor.reference(value) if place in fields.references else redactor.redact_json(value)
                 names.update(fired)
                 # A mark may be longer than what it replaces; a name must still fit its column.
                 values[place] = cleaned[:MAX_NAME] if fired and isinstance(cleaned, str) and place not in fields.json_or_text else cleaned
@@ -197,6 +230,6 @@ def _prepared(
             marks.add("redacted")
     for place in fields.json_or_text:
         value = values[place]
-        if value is not None and not isinstance(value, str):
+        if isinstance(value, dict | list):
             values[place] = _JSON.encode(value).decode()
-    return values, tuple(sorted(names)), tuple(sorted(marks))
+    return values, tuple(sorted(names)) if names else (), tuple(sorted(marks)) if marks else ()

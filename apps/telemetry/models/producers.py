@@ -22,6 +22,11 @@ class Producer(TenantOwned):
     duplicates = models.BigIntegerField(default=0)
     rejected = models.BigIntegerField(default=0)
     too_old = models.BigIntegerField(default=0)
+    # The farthest that its times lay after ours, or an end before its start, in milliseconds; and when that was last seen.
+    skew_ms = models.BigIntegerField(default=0)
+    skew_at = models.DateTimeField(null=True)
+    # Kept beside `ranges`, for the list: batches that are missing between those received.
+    missing = models.BigIntegerField(default=0)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
 
-from apps.telemetry.models import Run
+from apps.telemetry import native
 
 BASELINE_RUNS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class UnscoredRun:
-    """What the online score needs of a final run."""
+class UnscoredRun(NamedTuple):
+    """What the online score needs of a final run; `checks` is JSON, which few scores look at."""
 
     row_id: UUID
     day: date
@@ -33,7 +32,7 @@ class UnscoredRun:
     approval_passed: bool | None
     retries: int | None
     latency_ms: int | None
-    checks: dict[str, Any] | None
+    checks: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,11 @@ class UnscoredRuns:
     runs: tuple[UnscoredRun, ...]
 
 
-_FIELDS = (
-    *("day", "run_id", "agent_id", "pack", "pack_version", "effective_digest", "arm", "tier", "success", "format_passed"),
-    *("approval_passed", "retries", "latency_ms", "checks"),
-)
+_RUNS = """
+SELECT id, day, run_id, agent_id, pack, pack_version, effective_digest, arm, coalesce(tier, ''), success, format_passed, approval_passed, retries,
+    latency_ms, checks::text
+FROM telemetry_run WHERE tenant_id = %b AND day = %b AND id = ANY(%b::uuid[]) ORDER BY id
+"""
 # Batches until they hold `limit` runs, at least one; a batch that another worker holds is passed over.
 _CLAIM = """
 SELECT b.id, b.day, b.row_ids FROM telemetry_unscoredbatch b
@@ -93,10 +93,11 @@ def unscored_final_runs(limit: int, *, tenant_id: UUID) -> UnscoredRuns:
     for _, day, row_ids in batches:
         by_day.setdefault(day, []).extend(row_ids)
     runs: list[UnscoredRun] = []
-    for day, row_ids in by_day.items():
-        rows = Run.objects.filter(tenant_id=tenant_id, day=day, pk__in=row_ids).order_by("pk").values("pk", *_FIELDS)
-        for row in rows:
-            runs.append(UnscoredRun(row_id=row.pop("pk"), **{**row, "tier": row["tier"] or ""}))
+    with connection.wrap_database_errors:
+        cur = native.cursor(binary=True)
+        for day, row_ids in by_day.items():
+            cur.execute(_RUNS, [tenant_id, day, row_ids])
+            runs += map(UnscoredRun._make, cur.fetchall())
     return UnscoredRuns(tuple(batch for batch, _, _ in batches), tuple(runs))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
@@ -21,10 +21,15 @@ from apps.identity.permissions import require
 from apps.telemetry.commands import commands_for
 from apps.telemetry.domain.contract import DecodedBatch, Rejection, hash_body
 from apps.telemetry.domain.items import EventItem, RunItem
-from apps.telemetry.domain.rows import Row, event_row, run_row
+from apps.telemetry.domain.pricing import PriceTable
+from apps.telemetry.domain.rows import BATCH_COLUMNS, Row, clean_bodies, event_row, run_row
 from apps.telemetry.partitions import make_partitions
+from apps.telemetry.selectors.rules import rules_of
 from apps.telemetry.services import storage
+from apps.telemetry.services.judging import Judge
 from apps.telemetry.services.producers import Counts, arrived
+from apps.telemetry.services.rolling import await_roll_up
+from apps.telemetry.services.screening import screen
 from apps.telemetry.services.settle import Delivery, Settled, settle
 from apps.telemetry.services.tables import EVENTS, RUNS, Table
 from apps.telemetry.tracing import untraced
@@ -72,20 +77,27 @@ class Receipt:
     commands: list[dict[str, Any]] = field(default_factory=list)
 
 
-def ingest_runs(*, ctx: ActionContext, sender: Sender, batch: DecodedBatch[RunItem]) -> Receipt:
-    """Stores a batch of runs exactly once. Raises Problem `permission_denied`, or `unavailable` when the database cannot take it now."""
+def ingest_runs(*, ctx: ActionContext, sender: Sender, batch: DecodedBatch[RunItem], commands: bool = True) -> Receipt:
+    """Stores a batch of runs exactly once. Without `commands` none are asked for: the sender could not be given them.
+
+    Raises Problem `permission_denied`, or `unavailable` when the database cannot take it now.
+    """
     unknown = untraced(ctx.tenant_id, {item.effective_digest for _, item in batch.items if item.effective_digest is not None})
 
     def row(item: RunItem, common: Mapping[str, Any]) -> Row:
-        flags = ("untraced",) if item.effective_digest in unknown else ()
+        flags = (*batch.flags.get(item.run_id, ()), *(("untraced",) if item.effective_digest in unknown else ()))
         return run_row(item, arm=ARM, flags=flags, **common)
 
-    return _ingest(ctx, sender, batch, RUNS, row, lambda item: ("started_at", item.started_at))
+    return _ingest(ctx, sender, batch, RUNS, row, lambda item: ("started_at", item.started_at), commands)
 
 
-def ingest_events(*, ctx: ActionContext, sender: Sender, batch: DecodedBatch[EventItem]) -> Receipt:
-    """Stores a batch of events exactly once. Raises as `ingest_runs` does."""
-    return _ingest(ctx, sender, batch, EVENTS, lambda item, common: event_row(item, **common), lambda item: ("created_at", item.created_at))
+def ingest_events(*, ctx: ActionContext, sender: Sender, batch: DecodedBatch[EventItem], commands: bool = True) -> Receipt:
+    """Stores a batch of events exactly once. `commands` and what is raised: as for `ingest_runs`."""
+
+    def row(item: EventItem, common: Mapping[str, Any]) -> Row:
+        return event_row(item, flags=batch.flags.get(item.event_id, ()), **common)
+
+    return _ingest(ctx, sender, batch, EVENTS, row, lambda item: ("created_at", item.created_at), commands)
 
 
 def _ingest(
@@ -95,10 +107,13 @@ def _ingest(
     table: Table,
     row: Callable[[Item, Mapping[str, Any]], Row],
     time_of: Callable[[Item], tuple[str, datetime | None]],
+    commands: bool,
 ) -> Receipt:
     require(ctx, Action.TELEMETRY, tenant_id=ctx.tenant_id, team_id=ctx.team_id)
     if ctx.agent_id is None:
         raise problem("permission_denied", "Telemetry is sent with an agent's token.")
+    rules = rules_of(ctx.tenant_id)
+    batch = screen(batch, rules.redactor, table.plural, table.key)
     now = timezone.now()
     oldest = now - HOT_WINDOW - GRACE
     common: dict[str, Any] = {
@@ -110,11 +125,12 @@ def _ingest(
         "truth": sender.truth(),
         "producer": batch.producer,
         "producer_seq": batch.seq,
+        "redactor": rules.redactor,
     }
     rejected = list(batch.rejected)
     groups: Groups = {}
     keys = _keys(now, len(batch.items))
-    for (index, item), body, key in zip(batch.items, batch.bodies, keys, strict=True):
+    for (index, item), body, key, clean in zip(batch.items, batch.bodies, keys, clean_bodies(batch.bodies, rules.redactor), strict=True):
         name, moment = time_of(item)
         if moment is not None and moment < oldest:
             days = (HOT_WINDOW + GRACE).days
@@ -122,7 +138,7 @@ def _ingest(
                 Rejection(index, "too_old", f"/{table.plural}/{index}/{name}", f"Items are taken up to {days} days after their {name}.")
             )
             continue
-        common["row_id"], common["body"] = key, body
+        common["row_id"], common["body"], common["clean"] = key, body, clean
         delivery = Delivery(index, hash_body(body), getattr(item, "final", True), row(item, common).values)
         groups.setdefault(getattr(item, table.key), []).append(delivery)
     too_old = len(rejected) - len(batch.rejected)
@@ -130,25 +146,33 @@ def _ingest(
         log.warning("telemetry.too_old", tenant=sender.tenant, agent=sender.agent, producer=batch.producer, items=too_old)
     accepted = duplicates = 0
     if groups or batch.producer is not None:
-        accepted, duplicates, conflicts = _durably(ctx, table, groups, batch, len(rejected), too_old, now)
+        same = {column: common[column] for column in BATCH_COLUMNS}
+        accepted, duplicates, conflicts = _durably(ctx, table, groups, batch, same, rules.prices, len(rejected), too_old)
         for index in conflicts:
             detail = f"This {table.key} is stored with another body; what is final never changes. Send it under a new {table.key}."
             rejected.append(Rejection(index, "duplicate_conflict", f"/{table.plural}/{index}/{table.key}", detail))
     rejected.sort(key=lambda rejection: rejection.index)
-    return Receipt(accepted, duplicates, rejected, commands_for(ctx))
+    return Receipt(accepted, duplicates, rejected, commands_for(ctx) if commands else [])
 
 
 def _durably(
-    ctx: ActionContext, table: Table, groups: Groups, batch: DecodedBatch[Any], rejected: int, too_old: int, now: datetime
+    ctx: ActionContext,
+    table: Table,
+    groups: Groups,
+    batch: DecodedBatch[Any],
+    same: Mapping[str, Any],
+    prices: PriceTable,
+    rejected: int,
+    too_old: int,
 ) -> tuple[int, int, list[int]]:
     """Stores and commits, with a second try where another writer was in the way or the day has no partition yet."""
     for last_try in (False, True):
         try:
             with ctx.transaction(), connection.wrap_database_errors:
-                accepted, duplicates, conflicts = _store(ctx, table, groups, now)
+                accepted, duplicates, conflicts, skew_ms = _store(ctx, table, groups, same, prices)
                 if batch.producer is not None and batch.seq is not None:
-                    counts = Counts(accepted, duplicates, rejected + len(conflicts), too_old)
-                    arrived(storage.cursor(), ctx, batch.producer, batch.seq, counts, now)
+                    counts = Counts(accepted, duplicates, rejected + len(conflicts), too_old, skew_ms)
+                    arrived(storage.cursor(), ctx, batch.producer, batch.seq, counts, same["received_at"])
             return accepted, duplicates, conflicts
         except Error as error:
             state = getattr(error.__cause__, "sqlstate", None) or ""
@@ -160,47 +184,88 @@ def _durably(
     raise AssertionError("the last try returns or raises")
 
 
-def _store(ctx: ActionContext, table: Table, groups: Groups, now: datetime) -> tuple[int, int, list[int]]:
-    """Settles every key against the ledger and writes what is new: accepted, duplicates, and the places of conflicts."""
+def _store(
+    ctx: ActionContext, table: Table, groups: Groups, same: Mapping[str, Any], prices: PriceTable
+) -> tuple[int, int, list[int], int]:
+    """Settles every key against the ledger and writes what is new: accepted, duplicates, the places of conflicts, and how far the harness's clock
+    was off, in milliseconds. `same` is what all rows have in common (BATCH_COLUMNS)."""
     if not groups:
-        return 0, 0, []
-    place = table.columns.index("id"), table.columns.index("day")
-    settled = {key: settle(deliveries, table.columns) for key, deliveries in groups.items()}
+        return 0, 0, [], 0
     cur = storage.cursor()
-    day = now.date()
-    rows = {key: (_row_of(found)[place[0]], found) for key, found in settled.items()}
-    new = storage.claim(cur, table, ctx.tenant_id, day, rows)
-    fresh = [_row_of(settled[key]) for key in groups if key in new]
-    ready = {day: [rows[key][0] for key in groups if key in new and settled[key].final]}
-    completed: dict[str, Settled] = {}
-    completing: dict[date, list[tuple[Any, ...]]] = {}
-    if len(new) < len(groups):
-        for key, known in storage.lock(cur, table, ctx.tenant_id, groups.keys() - new).items():
-            found = settled[key] = settle(groups[key], table.columns, final=known.final, hashes=known.hashes)
-            if found.values is None:
-                continue
-            values = list(found.values)
-            values[place[0]], values[place[1]] = known.row_id, known.day
-            completed[key] = found
-            completing.setdefault(known.day, []).append(tuple(values))
-            if found.final:
-                ready.setdefault(known.day, []).append(known.row_id)
-        if completed:
-            storage.extend(cur, table, ctx.tenant_id, completed)
-    if fresh or completing:
-        storage.store(cur, table, fresh, completing)
+    judge = Judge(table, prices, same["received_at"])
+    settled = {key: _judged(settle(groups[key], table.columns), judge) for key in sorted(groups)}
+    storage.stage(cur, table, settled.values())
+    new = storage.claim(cur, table, same)
+    known = groups.keys() - new
+    if new:
+        storage.insert(cur, table, same, known=known)
+    fresh = [found for key, found in settled.items() if key in new]
+    # By day: the ids of rows that are final now, and of those that are not.
+    ready, unfinished = {same["day"]: _ids(fresh, final=True)}, {same["day"]: _ids(fresh, final=False)}
+    if known:
+        _complete(cur, ctx, table, groups, settled, ready, unfinished, known, judge)
     if table is RUNS:
         for of_day, ids in ready.items():
             if ids:
-                _await_score(cur, ctx, of_day, ids, now)
+                _await_score(cur, ctx, of_day, ids, same["received_at"])
+    at = table.columns.index("created_at")
+    for of_day in ready.keys() | unfinished.keys():
+        if ready.get(of_day) or unfinished.get(of_day):
+            moments = [found.values[at] for found in fresh if found.values] if of_day == same["day"] else ()
+            await_roll_up(
+                cur,
+                ctx,
+                table.kind,
+                of_day,
+                ready.get(of_day, []),
+                open_ids=unfinished.get(of_day),
+                moments=moments,
+                now=same["received_at"],
+            )
     conflicts = [index for found in settled.values() for index in found.conflicts]
-    return sum(found.accepted for found in settled.values()), sum(found.duplicates for found in settled.values()), conflicts
+    accepted, duplicates = sum(found.accepted for found in settled.values()), sum(found.duplicates for found in settled.values())
+    return accepted, duplicates, conflicts, judge.skew_ms
 
 
-def _row_of(found: Settled) -> tuple[Any, ...]:
-    """The row of a key that is new to the ledger: its first delivery is always stored."""
+def _judged(found: Settled, judge: Judge) -> Settled:
     assert found.values is not None
-    return found.values
+    values = judge.fresh(found.values)
+    return found if values is found.values else found._replace(values=values)
+
+
+def _complete(
+    cur: Any,
+    ctx: ActionContext,
+    table: Table,
+    groups: Groups,
+    settled: dict[str, Settled],
+    ready: dict[date, list[UUID]],
+    unfinished: dict[date, list[UUID]],
+    known: Collection[str],
+    judge: Judge,
+) -> None:
+    """What becomes of keys that the ledger knew: duplicates, conflicts, and rows that are completed. Puts it into `settled`, and
+    the ids of rows into `ready`, where they are final now, or `unfinished`."""
+    completed: dict[str, Settled] = {}
+    completing: dict[date, list[Settled]] = {}
+    for key, stored in storage.lock(cur, table, ctx.tenant_id, known).items():
+        found = settled[key] = settle(groups[key], table.columns, final=stored.final, hashes=stored.hashes)
+        if found.values is None:
+            continue
+        completed[key] = found
+        # The row that completes another goes under that one's id, which stands first.
+        completing.setdefault(stored.day, []).append(found._replace(values=(stored.row_id, *found.values[1:])))
+        (ready if found.final else unfinished).setdefault(stored.day, []).append(stored.row_id)
+    if completed:
+        storage.extend(cur, table, ctx.tenant_id, completed)
+    for day, rows in completing.items():
+        judged = judge.completing(cur, day, [found.values for found in rows if found.values is not None])
+        storage.complete(cur, table, day, [found._replace(values=values) for found, values in zip(rows, judged, strict=True)])
+
+
+def _ids(rows: Iterable[Settled], *, final: bool) -> list[UUID]:
+    """The ids, which stand first, of new rows: a key's first delivery is always stored."""
+    return [found.values[0] for found in rows if found.final is final and found.values is not None]
 
 
 def _await_score(cur: Any, ctx: ActionContext, day: date, ids: list[UUID], now: datetime) -> None:

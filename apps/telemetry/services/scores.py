@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 from django.db import connection
+from django.utils import timezone
 
 from apps.core.context import ActionContext
+from apps.telemetry.native import cursor
 from apps.telemetry.selectors.scoring import UnscoredRuns
-from apps.telemetry.services.storage import cursor
+from apps.telemetry.services.rolling import await_roll_up
 
 _STORE = """
 INSERT INTO telemetry_runscore
@@ -23,18 +24,17 @@ SELECT r.id, r.day, r.tenant_id, r.team_id, r.agent_id, r.run_id, r.pack, r.pack
 FROM unnest(%b::uuid[], %b::int[], %b::bigint[], %b::text[]) AS s (id, score, baseline_ms, parts)
 JOIN telemetry_run r ON r.id = s.id AND r.day = %b
 WHERE r.tenant_id = %b AND r.final
-ON CONFLICT DO NOTHING
+ON CONFLICT DO NOTHING RETURNING id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """`score` in hundredths of a point, 0 to 10000; `baseline_ms` the median it was compared with; `parts` what each term gave."""
 
     row_id: UUID
     score: int
     baseline_ms: int | None = None
-    parts: dict[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Any] = {}
 
 
 def store_scores(*, ctx: ActionContext, claimed: UnscoredRuns, scores: Sequence[Score]) -> int:
@@ -45,13 +45,16 @@ def store_scores(*, ctx: ActionContext, claimed: UnscoredRuns, scores: Sequence[
     stored = 0
     by_row = {score.row_id: score for score in scores}
     with ctx.transaction(), connection.wrap_database_errors:
-        cur = cursor()
+        cur, encode = cursor(), msgspec.json.Encoder().encode
         for day in sorted({run.day for run in claimed.runs}):
             found = [by_row[run.row_id] for run in claimed.runs if run.day == day and run.row_id in by_row]
-            parts = [msgspec.json.encode(score.parts).decode() for score in found]
+            parts = [encode(score.parts).decode() for score in found]
             keys, points, baselines = [s.row_id for s in found], [s.score for s in found], [s.baseline_ms for s in found]
             cur.execute(_STORE, [keys, points, baselines, parts, day, ctx.tenant_id])
-            stored += cur.rowcount
+            new = [key for (key,) in cur.fetchall()]
+            stored += len(new)
+            if new:
+                await_roll_up(cur, ctx, "s", day, new, now=timezone.now())
         cur.execute(
             "DELETE FROM telemetry_unscoredbatch WHERE tenant_id = %b AND id = ANY(%b::uuid[])", [ctx.tenant_id, list(claimed.batches)]
         )

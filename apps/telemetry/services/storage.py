@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import connection
 
+from apps.telemetry.domain.rows import ARRAY_COLUMNS
+from apps.telemetry.native import cursor
 from apps.telemetry.services.settle import Settled
 from apps.telemetry.services.tables import Table
 
-_CLAIM = """
-INSERT INTO telemetry_ledger (tenant_id, kind, key, day, final, hashes, row_id)
-SELECT %b, %b, t.key, %b, t.final, t.hashes, t.row_id
-FROM unnest(%b::text[], %b::bool[], %b::bytea[], %b::uuid[]) AS t (key, final, hashes, row_id)
-ON CONFLICT DO NOTHING RETURNING key
-"""
+__all__ = ["Known", "claim", "complete", "cursor", "extend", "insert", "lock", "stage"]
+
 _LOCK = """
 SELECT key, day, final, hashes, row_id FROM telemetry_ledger
 WHERE tenant_id = %b AND kind = %b AND key = ANY(%b::text[]) ORDER BY key COLLATE "C" FOR UPDATE
@@ -41,21 +38,25 @@ class Known:
     row_id: UUID
 
 
-def cursor() -> psycopg.Cursor[Any]:
-    """A cursor of psycopg's own on Django's connection and transaction: parameters travel in binary, and COPY can be written."""
-    connection.ensure_connection()
-    return psycopg.Cursor(cast("psycopg.Connection[Any]", connection.connection))
+def stage(cur: psycopg.Cursor[Any], table: Table, rows: Iterable[Settled]) -> None:
+    """Copies rows, in this order, into the staging table, which holds nothing else afterwards."""
+    cur.execute(table.prepare)
+    # Flags and redactions are the last of what is sent, and nearly always empty.
+    arrays = table.sent - len(ARRAY_COLUMNS)
+    none = (None,) * len(ARRAY_COLUMNS)
+    with cur.copy(table.copy) as copy:
+        copy.set_types(table.types)
+        write = copy.write_row
+        for values, _, hashes, *_ in rows:
+            assert values is not None
+            named = values[arrays : table.sent]
+            write((hashes, *values[:arrays], *(named if any(named) else none)))
 
 
-def claim(cur: psycopg.Cursor[Any], table: Table, tenant_id: UUID, day: date, rows: Mapping[str, tuple[UUID, Settled]]) -> set[str]:
-    """Enters the new keys into the ledger, in order of key, so that writers of the same keys wait for each other and never in a circle;
-    gives those that are new. Another writer's uncommitted key is waited for."""
-    keys = sorted(rows)
-    found = [rows[key] for key in keys]
-    cur.execute(
-        _CLAIM,
-        [tenant_id, table.kind, day, keys, [s.final for _, s in found], [s.hashes for _, s in found], [row_id for row_id, _ in found]],
-    )
+def claim(cur: psycopg.Cursor[Any], table: Table, common: Mapping[str, Any]) -> set[str]:
+    """Enters the keys of the staged rows into the ledger, in the order in which they were staged; gives those that are new. Another writer's
+    uncommitted key is waited for: rows are staged in order of key, so that writers of the same keys never wait in a circle."""
+    cur.execute(table.claim, common)
     return {key for (key,) in cur.fetchall()}
 
 
@@ -71,20 +72,14 @@ def extend(cur: psycopg.Cursor[Any], table: Table, tenant_id: UUID, completed: M
     cur.execute(_EXTEND, [keys, [completed[k].final for k in keys], [completed[k].hashes for k in keys], tenant_id, table.kind])
 
 
-def store(
-    cur: psycopg.Cursor[Any], table: Table, fresh: Sequence[tuple[Any, ...]], completing: Mapping[date, Sequence[tuple[Any, ...]]]
-) -> None:
-    """Copies the rows into the staging table and moves them on: new ones are inserted, the others complete the rows of their day."""
-    cur.execute(table.prepare)
-    with cur.copy(table.copy) as copy:
-        copy.set_types(table.types)
-        write = copy.write_row
-        for row in fresh:
-            write((True, *row))
-        for rows in completing.values():
-            for row in rows:
-                write((False, *row))
-    if fresh:
-        cur.execute(table.insert)
-    for day in completing:
-        cur.execute(table.complete, {"day": day})
+def insert(cur: psycopg.Cursor[Any], table: Table, common: Mapping[str, Any], *, known: Iterable[str]) -> None:
+    """Moves the staged rows into their table, except those whose keys were known."""
+    if known:
+        cur.execute(table.known, [list(known)])
+    cur.execute(table.insert, common)
+
+
+def complete(cur: psycopg.Cursor[Any], table: Table, day: date, rows: Iterable[Settled]) -> None:
+    """Completes stored rows of one day."""
+    stage(cur, table, rows)
+    cur.execute(table.complete, {"day": day})

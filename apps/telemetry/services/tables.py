@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from apps.telemetry.domain.rows import ARRAY_COLUMNS, EVENT_COLUMNS, JSON_COLUMNS, RUN_COLUMNS
+from apps.telemetry.domain.rows import ARRAY_COLUMNS, BATCH_COLUMNS, EVENT_COLUMNS, JSON_COLUMNS, RUN_COLUMNS
 
 _TYPES = {
     **dict.fromkeys(("id", "tenant_id", "team_id", "agent_id"), "uuid"),
@@ -21,41 +21,53 @@ _TYPES = {
     "day": "date",
 }
 # Ours, or the first delivery's: later ones do not complete them (`domain/merge.py`).
-_FIRST = frozenset({"id", "day", "tenant_id", "team_id", "agent_id", "run_id", "created_at", "received_at", "producer", "producer_seq"})
+_FIRST = frozenset({*BATCH_COLUMNS, "id", "run_id", "created_at"})
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`kind` is the ledger's; `types` are the staging table's, where `fresh` (a new row, not a completion) stands first and JSON is text."""
+    """`kind` is the ledger's; the first `sent` of `columns` go into the staging table, whose `types` begin with the hashes of the ledger,
+    and where JSON is text. The others are the same for all rows of a batch."""
 
     name: str
     kind: str
     plural: str
     key: str
     columns: tuple[str, ...]
+    sent: int
     types: tuple[str, ...]
     prepare: str
     copy: str
+    claim: str
+    known: str
     insert: str
     complete: str
 
 
 def _table(name: str, kind: str, plural: str, key: str, columns: tuple[str, ...]) -> Table:
-    types = [_TYPES.get(column, "text") for column in columns]
-    staging, names = f"{name}_staging", ", ".join(columns)
-    staged = ", ".join(f"{column} {type_}" for column, type_ in zip(columns, types, strict=True))
+    sent, staging = columns[: -len(BATCH_COLUMNS)], f"pg_temp.{name}_staging"
+    types = [_TYPES.get(column, "text") for column in sent]
+    staged = ", ".join(f"{column} {type_}" for column, type_ in zip(sent, types, strict=True))
+    given = [f"%({column})b::{_TYPES.get(column, 'text')}" for column in BATCH_COLUMNS]
     return Table(
         name=name,
         kind=kind,
         plural=plural,
         key=key,
         columns=columns,
-        types=("bool", *types),
+        sent=len(sent),
+        types=("bytea", *types),
         # Emptied as well: inside a surrounding transaction a batch before this one may have left its rows.
-        prepare=f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} (fresh bool, {staged}) ON COMMIT DELETE ROWS; DELETE FROM pg_temp.{staging}",
-        copy=f"COPY pg_temp.{staging} (fresh, {names}) FROM STDIN (FORMAT binary)",
-        insert=f"INSERT INTO {name} ({names}) SELECT {', '.join(map(_staged, columns))} FROM pg_temp.{staging} s WHERE s.fresh",
-        complete=_complete(name, staging, columns) if "final" in columns else "",
+        prepare=f"CREATE TEMPORARY TABLE IF NOT EXISTS {name}_staging (hashes bytea, {staged}) ON COMMIT DELETE ROWS; DELETE FROM {staging}",
+        copy=f"COPY {staging} (hashes, {', '.join(sent)}) FROM STDIN (FORMAT binary)",
+        claim=(
+            "INSERT INTO telemetry_ledger (tenant_id, kind, key, day, final, hashes, row_id)"
+            f" SELECT %(tenant_id)b, '{kind}', s.{key}, %(day)b, {'s.final' if 'final' in sent else 'true'}, s.hashes, s.id FROM {staging} s"
+            f" ON CONFLICT DO NOTHING RETURNING key"
+        ),
+        known=f"DELETE FROM {staging} s WHERE s.{key} = ANY(%b::text[])",
+        insert=f"INSERT INTO {name} ({', '.join(columns)}) SELECT {', '.join([*map(_staged, sent), *given])} FROM {staging} s",
+        complete=_complete(name, staging, sent) if "final" in sent else "",
     )
 
 
@@ -72,10 +84,7 @@ def _complete(name: str, staging: str, columns: tuple[str, ...]) -> str:
     sets += [
         f"{column} = ARRAY(SELECT DISTINCT n FROM unnest(r.{column} || {_staged(column)}) n ORDER BY n)" for column in sorted(ARRAY_COLUMNS)
     ]
-    return (
-        f"UPDATE {name} r SET final = s.final, {', '.join(sets)} FROM pg_temp.{staging} s "
-        "WHERE NOT s.fresh AND s.day = %(day)s AND r.day = %(day)s AND r.id = s.id AND NOT r.final"
-    )
+    return f"UPDATE {name} r SET final = s.final, {', '.join(sets)} FROM {staging} s WHERE r.day = %(day)b AND r.id = s.id AND NOT r.final"
 
 
 RUNS = _table("telemetry_run", "r", "runs", "run_id", RUN_COLUMNS)
