@@ -1,4 +1,4 @@
-"""`python -m benchmarks [resolve|ingest|reading|otlp|promotion|startup|lists …]`: measures, prints, writes docs/performance.md when all were run."""
+"""`python -m benchmarks [part …]` (PARTS): measures, prints, and writes docs/performance.md when all were run."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ PARTS = {
     "promotion": "Promotion and rollback",
     "startup": "Start",
     "archive": "Archive cycle",
+    "stream": "Push stream",
     "lists": "Lists of 300,000 objects with 100,000 grants",
 }
 INTRODUCTION = """# Performance
@@ -32,7 +33,7 @@ def main(wanted: list[str]) -> int:
     if unknown:
         print(f"Not known: {', '.join(sorted(unknown))}. Parts: {', '.join(PARTS)}.", file=sys.stderr)
         return 2
-    if not set(wanted or PARTS) <= {"lists", "reading"} and not available():
+    if not set(wanted or PARTS) <= {"lists", "reading", "stream"} and not available():
         print("The load generator wrk is missing: install it (Debian: apt-get install wrk).", file=sys.stderr)
         return 2
     sections = []
