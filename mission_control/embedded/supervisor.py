@@ -187,7 +187,7 @@ class Supervisor:
     def _start_portal(self) -> None:
         wrapper = [sys.executable, "-m", "mission_control.embedded.child"]
         web = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1", "--no-ws"]
-        web += ["--blocking-threads", "4", "--respawn-failed-workers", "--workers-kill-timeout", "3", "mission_control.wsgi:application"]
+        web += ["--blocking-threads", "16", "--respawn-failed-workers", "--workers-kill-timeout", "3", "mission_control.wsgi:application"]
         celery = ["celery", "--app", "mission_control"]
         self.children = [
             Child("web", [*wrapper, *web]),
