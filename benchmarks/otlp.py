@@ -95,7 +95,7 @@ def run() -> Iterator[tuple[str, str]]:
         yield "Payload", f"protobuf, {BATCH} spans a request, {TRACE} a trace, {len(body) / BATCH:,.0f} bytes a span, half to 1 KiB of text"
         yield from _cpu(body)
         with web() as (port, _):
-            command = [sys.executable, "-m", "benchmarks.send", str(port), token, folder, str(SENDERS)]
+            command = [sys.executable, "-m", "benchmarks.send_bodies", str(port), token, folder, str(SENDERS)]
             command += ["/api/v1/otlp/v1/traces", "application/x-protobuf"]
             printed = subprocess.run(["taskset", "-c", OTHER_CORE, *command], capture_output=True, text=True, check=True).stdout
     found = json.loads(printed)

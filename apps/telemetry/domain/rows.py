@@ -64,6 +64,9 @@ _COUNTS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _TEXTS_OF_SPANS = frozenset({"attributes", "exceptions"})
 _REFERENCES = frozenset({"user_ref", "root_task_id", "task_id", "run_id"})
 _CONTENT = frozenset({"input", "output", "message", "payload"})
+# What a payload may hold besides texts, and where the metadata of a span's run holds some.
+_COUNTS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_TEXTS_OF_SPANS = frozenset({"attributes", "exceptions"})
 _CLAIMS = ("tenant", "team", "agent", "arm", "rollout")
 _EVENT_CLAIMS = _CLAIMS[:3]
 
@@ -240,7 +243,8 @@ def _prepared(
     if not clean and not redactor.clean_json(encode_item(item) if body is None else body):
         for place, value in enumerate(values):
             if isinstance(value, str | list | dict):
-                cleaned, fired = redactor.reference(value) if place in fields.references else redactor.redact_json(value)
+                refers = isinstance(value, str) and place in fields.references
+                cleaned, fired = redactor.reference(str(value)) if refers else redactor.redact_json(value)
                 names.update(fired)
                 # A mark may be longer than what it replaces; a name must still fit its column.
                 values[place] = cleaned[:MAX_NAME] if fired and isinstance(cleaned, str) and place not in fields.json_or_text else cleaned
