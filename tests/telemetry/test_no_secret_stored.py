@@ -75,6 +75,8 @@ def json_runs(sender: Harness, secret: str) -> Iterator[Any]:
     good |= {"metadata": _deep(secret), "checks": {"no_secrets": True, **_deep(secret)}}
     in_json = {"run_id": f"j-{sender.agent.slug}", "started_at": at, "input": _deep(secret), "output": [secret, _deep(secret)]}
     yield _post(sender, "runs", {"runs": [good, in_json], "producer": "gw-1", "seq": 1})
+    # Too old: not stored, and said in the log.
+    yield _post(sender, "runs", {"runs": [{**good, "run_id": "old", "started_at": "2020-01-01T00:00:00Z"}], "producer": "gw-1", "seq": 9})
     yield _post(sender, "runs", {"runs": [{**good, "final": False, "run_id": "open"}]})
     yield _post(sender, "runs", {"runs": [{**good, "run_id": "open"}]})
     bad = [

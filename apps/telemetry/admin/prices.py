@@ -54,11 +54,8 @@ class PriceForm(ActForm):
         self.initial["effective_from"] = _today() + timedelta(days=1)
         if isinstance(self.obj, Price):
             amounts = {name: Decimal(getattr(self.obj, f"{name}_micros")).scaleb(-6).normalize() for name in AMOUNTS}
-            self.initial |= {
-                "provider": self.obj.provider,
-                "model_id": self.obj.model_id,
-                **{name: f"{each:f}" for name, each in amounts.items()},
-            }
+            figures = {name: f"{each:f}" for name, each in amounts.items()}
+            self.initial = {**self.initial, "provider": self.obj.provider, "model_id": self.obj.model_id, **figures}
 
 
 def _add(call: Call) -> Done:
