@@ -25,7 +25,7 @@ from tests.telemetry.sending import Harness, event, harness, run
 pytestmark = pytest.mark.django_db
 
 START = datetime(2099, 1, 1, tzinfo=UTC)
-VALUES = {
+VALUES: dict[str, tuple[Any, Any]] = {
     "tier": ("T1", "T2"),
     "status": ("completed", "failed"),
     "provider": ("openai", "local"),
