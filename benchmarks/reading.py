@@ -34,7 +34,7 @@ from apps.telemetry.selectors.pages import page
 from apps.telemetry.services.rolling import roll_up
 
 RUNS, DAYS = int(os.environ.get("READING_RUNS", "10000000")), float(os.environ.get("READING_DAYS", "7"))
-LIMIT, TIMES = 51, 5
+LIMIT, TIMES = 51, 3
 AGENTS, CHUNK = 50, 500_000
 # A value of each filter that is common, one that a few runs in a million have, and one that only this many runs in all have.
 COMMON = {

@@ -5,6 +5,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.db import connections
 from django.db.models.signals import post_migrate
+from django.utils import timezone
 
 
 class TelemetryConfig(AppConfig):
@@ -12,13 +13,21 @@ class TelemetryConfig(AppConfig):
     label = "telemetry"
 
     def ready(self) -> None:
-        from apps.core.health import remark
+        from apps.core.health import gauge, remark
         from apps.telemetry import purging
         from apps.telemetry.selectors.archives import state_of_archives
 
         remark("archives", state_of_archives)
         purging.listen()
+        gauge("mission_control_rollup_lag_seconds", "Age of the oldest row that waits to be added up.", self.rollup_lag)
         post_migrate.connect(self.prepare_storage, sender=self, dispatch_uid="telemetry.storage")
+
+    @staticmethod
+    def rollup_lag() -> float:
+        from apps.telemetry.selectors.rollups import rolled_up_since
+
+        since = rolled_up_since()
+        return max((timezone.now() - since).total_seconds(), 0.0) if since else 0.0
 
     @staticmethod
     def prepare_storage(using: str, **kwargs: Any) -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 # Hours that are over.
 START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=5)
-WINDOW = {"since": START, "until": START + timedelta(hours=4)}
+WINDOW: dict[str, Any] = {"since": START, "until": START + timedelta(hours=4)}
 
 
 def at(minutes: int) -> str:
@@ -100,7 +100,13 @@ def test_metrics_tell_groups_and_steps_apart() -> None:
     assert get("metrics/", since=at(0), until=at(60), step=60, agent=sender.agent.slug).json()["series"][0]["total"]["runs"] == 2
     for query in ({"model_id": "m-9"}, {"agent": "nobody"}):
         assert get("metrics/", since=at(0), until=at(60), **query).json()["series"] == []
-    for query in ({"step": 61}, {"group_by": "user"}, {"since": at(0), "until": at(0)}, {"since": at(-99999), "step": 60}):
+    refused: list[dict[str, Any]] = [
+        {"step": 61},
+        {"group_by": "user"},
+        {"since": at(0), "until": at(0)},
+        {"since": at(-99999), "step": 60},
+    ]
+    for query in refused:
         assert get("metrics/", **query).status_code == 422, query
     assert reader(harness())("metrics/").json()["series"] == []
 
@@ -125,7 +131,7 @@ def test_team_figures_need_five_users() -> None:
     sender.send(*[run(pack="later", user_ref=user, created_at=(START + timedelta(hours=5)).isoformat()) for user in users])
     sender.send(*[run(pack="day", user_ref=user, created_at=at(60 * (n % 2))) for n, user in enumerate(users)])
     roll_up_task()
-    window = {"since": START, "until": START + timedelta(hours=6)}
+    window: dict[str, Any] = {"since": START, "until": START + timedelta(hours=6)}
     of_team, whole = person(sender, team=True), person(sender)
     with in_production():
         with of_team.transaction():

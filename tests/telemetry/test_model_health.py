@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -59,7 +60,7 @@ def test_another_tenant_and_an_agent_see_none_of_it() -> None:
 
 def test_an_older_error_that_comes_late_is_not_the_last_one() -> None:
     sender, now = harness(), datetime.now(UTC)
-    model = {"provider": "openai", "model_id": "gpt-5", "success": False}
+    model: dict[str, Any] = {"provider": "openai", "model_id": "gpt-5", "success": False}
     for error, ago in (("newer", 1), ("older", 9)):
         sender.send(run(**model, error_code=error, created_at=(now - timedelta(minutes=ago)).isoformat()))
         roll_up_task()

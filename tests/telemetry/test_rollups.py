@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from threading import Thread
 from typing import Any
 
@@ -70,8 +71,8 @@ def test_the_databases_sketch_is_the_domains(values: list[int | None], cuts: int
         add_up(sender)
     stored = Rollup.objects.get(tenant=sender.tenant, step=60)
     known = [value for value in values if value is not None]
-    assert dict(map(tuple, stored.latencies)) == sketch(known)
-    assert (stored.runs, stored.latency_sum, stored.latency_count) == (len(values), sum(known), len(known))
+    assert dict(stored.latencies) == sketch(known)
+    assert (stored.runs, int(stored.latency_sum), stored.latency_count) == (len(values), sum(known), len(known))
 
 
 def test_a_run_counts_once_and_when_it_is_final() -> None:
@@ -159,6 +160,18 @@ def test_a_worker_that_is_killed_halfway_and_one_beside_it_count_nothing_twice()
     assert [each["runs"] for each in figures()] == [1]
     assert add_up(sender) == 3
     assert [each["runs"] for each in figures()] == [4]
+
+
+def test_what_was_stored_before_there_were_roll_ups_is_queued_by_the_migration() -> None:
+    sender = harness()
+    sender.send(run("a"), run("b"), run("c", final=False))
+    sender.send_events(event())
+    score_runs()
+    UnrolledBatch.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute(import_module("apps.telemetry.migrations.0007_rollups").BACKLOG)
+    assert add_up(sender) == 6
+    assert [(each["runs"], each["score_count"]) for each in figures(86_400)] == [(2, 2)]
 
 
 def test_whole_batches_are_taken_up_to_the_limit() -> None:

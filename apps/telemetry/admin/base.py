@@ -45,12 +45,12 @@ class TermPaginator(InfinitePaginator):
     to sort."""
 
     def page(self, number: int | str) -> Any:
-        number = self.validate_number(number)
+        place = int(self.validate_number(number))
         rows: Any = self.object_list
         if list(rows.query.order_by) not in NEWEST_FIRST:
-            return super().page(number)
-        found = page(rows, limit=self.per_page, offset=(number - 1) * self.per_page)
-        return self._get_page(found, number, self)
+            return super().page(place)
+        found = page(rows, limit=self.per_page, offset=(place - 1) * self.per_page)
+        return self._get_page(found, place, self)
 
 
 class ReportedAdmin(GovernedAdmin):

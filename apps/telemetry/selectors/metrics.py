@@ -167,7 +167,9 @@ def _read(sql: str, parameters: Any, columns: tuple[str, ...], step: int) -> dic
         for moment, *rest in cursor.fetchall():
             key = tuple(rest[: len(columns)])
             sums, (buckets, counts) = rest[len(columns) : -2], rest[-2:]
-            part = Figures(**{name: int(value or 0) for name, value in zip(_SUMS, sums, strict=True)})
+            part = Figures()
+            for name, value in zip(_SUMS, sums, strict=True):
+                setattr(part, name, int(value or 0))
             if buckets is not None:
                 part.sketch = {int(bucket): int(count) for bucket, count in zip(buckets, counts, strict=True)}
             found.setdefault(key, Series(key)).add(moment, part)

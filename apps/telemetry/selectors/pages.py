@@ -91,9 +91,9 @@ def _keys(
     known = plain.filter(RawSQL(f"k.ids IS NOT NULL AND {table}.id = ANY(k.ids)", [], output_field=BooleanField()))
     pieces = []
     for piece in (looked_through, known):
-        sql, given = piece.values_list("id", "day", "created_at")[:last].query.sql_with_params()
+        sql, values = piece.values_list("id", "day", "created_at")[:last].query.sql_with_params()
         pieces.append(f"({sql})")
-        parameters += given
+        parameters += values
     statement = f"""
         SELECT f.id, f.day FROM ({minutes}) m CROSS JOIN LATERAL ({ids}) k (ids)
         CROSS JOIN LATERAL ({" UNION ALL ".join(pieces)}) f (id, day, created_at)
@@ -106,12 +106,13 @@ def _keys(
 
 def _minutes(kind: str, reaches: Sequence[Reach], asked: Wanted, direction: str) -> tuple[str, list[Any]]:
     """SQL of the minutes that have all of the terms, in order, and its parameters."""
-    within, bounds = "", []
+    within = ""
+    bounds: list[Any] = []
     for moment, sign in ((asked.since, ">="), (asked.until, "<=")):
         if moment is not None:
             within += f" AND minute {sign} %s"
             bounds.append(int(moment.timestamp() // 60))
-    (first, parameters), *others = reaches
+    (first, terms_of_first), *others = reaches
     of_first = f"FROM telemetry_posting p WHERE tenant_id = {_TENANT} AND term IN ({', '.join(first)}){within}"
     if len(first) == 1:
         posted = f"SELECT minute, first_day, last_day {of_first}"
@@ -119,7 +120,7 @@ def _minutes(kind: str, reaches: Sequence[Reach], asked: Wanted, direction: str)
         posted = (
             f"SELECT * FROM (SELECT minute, min(first_day) AS first_day, max(last_day) AS last_day {of_first} GROUP BY minute) p WHERE true"
         )
-    parameters = [*parameters, *bounds]
+    parameters: list[Any] = [*terms_of_first, *bounds]
     for sql, given in others:
         among = f"FROM telemetry_posting o WHERE o.tenant_id = {_TENANT} AND o.term IN ({', '.join(sql)})"
         few = len(sql) <= FEW
@@ -138,7 +139,8 @@ def _minutes(kind: str, reaches: Sequence[Reach], asked: Wanted, direction: str)
 
 def _ids(reaches: Sequence[Reach]) -> tuple[str, list[Any]]:
     """SQL of the fewest keys that are known to hold all rows of the minute `m`, null where none are."""
-    parts, parameters = [], []
+    parts: list[str] = []
+    parameters: list[Any] = []
     for sql, given in reaches:
         parts.append(
             f"SELECT CASE WHEN bool_and(p.ids IS NOT NULL) THEN array_agg(x) END AS ids FROM telemetry_posting p"

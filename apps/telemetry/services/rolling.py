@@ -144,6 +144,8 @@ _ORDER = (
     *("tier", "agent", "action", "status", "pack", "pack_version", "arm", "provider", "model_id", "persona", "skill", "mcp_server"),
     *("mcp_tool", "task_type", "success", "team", "user"),
 )
+# What counts are told apart by besides.
+_ALONG = f"date_bin('1 hour', at, {_EPOCH}) AS hour, team AS of_team, of_user, floor(date_part('epoch', at) / 60)::bigint AS minute"
 # Where a dimension is not a column of the same name.
 _EXPRESSIONS = {("e", "mcp_server"): "mcp_server[1]", ("r", "user"): "coalesce(user_ref, '')"}
 
@@ -171,9 +173,6 @@ def _grouped(kind: str, sets: Sequence[tuple[str, ...]], along: str, figure: str
             f"SELECT {along}, '{name}', value, {figure} FROM ({values}) n {where} GROUP BY {along}, value HAVING value IS NOT NULL"
         )
     return " UNION ALL ".join(pieces)
-
-
-_ALONG = f"date_bin('1 hour', at, {_EPOCH}) AS hour, team AS of_team, of_user, floor(date_part('epoch', at) / 60)::bigint AS minute"
 
 
 def _facets(kind: str, *, only: str = "") -> str:
