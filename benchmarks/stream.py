@@ -20,7 +20,7 @@ PUSHES = 5
 
 
 def run() -> Iterator[tuple[str, str]]:
-    """Rows of (what, figure). Ten tenants, an agent's token each; half of the pushes reach one tenant's harnesses, half everyone's."""
+    """Rows of (what, figure). Ten tenants, an agent's token each; every push is for everyone's harnesses."""
     from apps.fleet.push import push
 
     tokens = tenants(shared_pack(body_bytes=100), TENANTS)

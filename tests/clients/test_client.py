@@ -266,7 +266,8 @@ def test_a_command_is_handed_over_once_and_acknowledged(plane: Plane, make: Make
     client.record_run(run_id="r-1")
     assert eventually(lambda: not plane.commands)
     assert sorted(heard) == ["c-1", "c-2"]
-    assert plane.beats[-1]["status"] == "busy"
+    assert (plane.beats[-1]["status"], plane.beats[-1]["instance"]) == ("busy", client.producer)
+    client.resolve("p", user="u-1")
     assert eventually(lambda: plane.beats[-1]["serving"] == [{"pack": "p", "digest": "sha256:1", "arm": "champion"}])
     assert client.clock_ahead_s is not None
     plane.pack, plane.stale = {**plane.pack, "digest": "sha256:2"}, ["p"]

@@ -19,10 +19,15 @@ def fields_of(tenant_id: UUID | None, agent_ids: Collection[UUID] | None, event:
     frame(START, event, encoded)
     return {
         "tenant": str(tenant_id or ""),
-        "agents": "" if agent_ids is None else ",".join(map(str, agent_ids)),
+        "agents": b"" if agent_ids is None else b"".join(agent.bytes for agent in agent_ids),
         "event": event,
         "data": encoded,
     }
+
+
+def agents_of(field: bytes) -> frozenset[UUID] | None:
+    """The agents that an entry is for; None for all. Raises ValueError for what `fields_of` did not write."""
+    return frozenset(UUID(bytes=field[at : at + 16]) for at in range(0, len(field), 16)) if field else None
 
 
 def resync(reason: str) -> dict[Any, Any]:

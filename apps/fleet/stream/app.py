@@ -122,6 +122,8 @@ class Stream:
             raise problem("not_found", f"There is no such route; the stream is at {PATH}.")
         if scope["method"] != "GET":
             raise problem("method_not_allowed", "The stream answers GET.")
+        if not self.feed.begun:
+            raise problem("unavailable", "This process has not found Redis yet; connect again.", retry_after=2)
         if self._inside >= self._most:
             raise problem("unavailable", "This process has all the connections it can take; try again.", retry_after=5)
         self._inside += 1

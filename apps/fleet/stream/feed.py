@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from apps.fleet.domain.frames import EventId, frame, parse_id
-from apps.fleet.domain.wire import KEPT, STREAM, resync
+from apps.fleet.domain.wire import KEPT, STREAM, agents_of, resync
 from apps.fleet.stream.hub import MAX_KEPT, Entry, Hub
 
 log = structlog.get_logger(__name__)
@@ -26,13 +26,13 @@ Fields = dict[bytes, bytes]
 
 
 class Feed:
-    """Follows the stream for as long as the process lives; `connected` tells whether it does so just now."""
+    """Follows the stream for as long as the process lives; `connected` tells whether it does so just now, `begun` whether it ever did."""
 
     def __init__(self, hub: Hub, url: str) -> None:
         self.hub = hub
         self.connected = False
         self._url = url
-        self._begun = False
+        self.begun = False
 
     async def run(self) -> None:
         wait = _FIRST_WAIT_S
@@ -48,7 +48,7 @@ class Feed:
                 while True:
                     last = await self._read(client, last)
             except (RedisError, OSError) as error:
-                if self.connected or not self._begun:
+                if self.connected or not self.begun:
                     log.warning("stream.redis_lost", error=str(error)[:200])
                 self.connected = False
             finally:
@@ -64,14 +64,14 @@ class Feed:
         # Of an empty stream it is not known what it held: it begins now, by the clock that makes the ids.
         floor = entries[0].id if entries else EventId(seconds * 1000 + micros // 1000 - 1, 0)
         known = self.hub.head
-        self.hub.start_with([entry for entry in entries if not self._begun or entry.id <= known], floor)
-        if self._begun:
+        self.hub.start_with([entry for entry in entries if not self.begun or entry.id <= known], floor)
+        if self.begun:
             for entry in entries:
                 if entry.id > known:
                     await self.hub.publish(entry)
             await client.xadd(STREAM, resync("redis_lost"), maxlen=KEPT, approximate=True)
             log.info("stream.redis_found")
-        self._begun = True
+        self.begun = True
         return parse_id(newest[0][0].decode()) if newest else self.hub.head
 
     async def _read(self, client: Any, last: EventId) -> EventId:
@@ -89,11 +89,11 @@ def _entry(found: tuple[bytes, Fields]) -> Entry | None:
     identity, fields = found
     try:
         event_id = parse_id(identity.decode())
-        tenant, agents = fields[b"tenant"].decode(), fields[b"agents"].decode()
+        tenant = fields[b"tenant"].decode()
         return Entry(
             event_id,
             UUID(tenant) if tenant else None,
-            frozenset(map(UUID, agents.split(","))) if agents else None,
+            agents_of(fields[b"agents"]),
             frame(event_id, fields[b"event"].decode(), fields[b"data"]),
         )
     except (KeyError, ValueError) as error:

@@ -28,7 +28,8 @@ class Client:
     - `durable`: each record is on the disk when `record_…` returns (fsync), not a second later: for a machine that may lose power.
     - `batch_items`, `batch_s`: a batch goes out when it has so many items or is so old.
     - `longest_wait_s`: seconds between two tries while the control plane is away, at the most; it may ask for more (Retry-After).
-    - `heartbeat_s`: seconds between heartbeats, 0 for none; `status`: what they say, a text or a function that gives one.
+    - `heartbeat_s`: seconds between heartbeats, 0 for none; `status`: what they say, a text or a function that gives one; `instance`: the
+      name that tells this process from others of the same agent, `producer` when left out.
     - `listen`: opens the push stream, so that a rollback is effective in milliseconds; `stream_url`: where it is, if the control plane is
       not to say; `on_event`: hears of everything but pings.
     - `on_command`: called once with each command ({id, action, …}) of whatever thread brings it; returning acknowledges it.
@@ -53,6 +54,7 @@ class Client:
         longest_wait_s: float = 30.0,
         heartbeat_s: float = 30.0,
         status: Callable[[], str] | str = "ok",
+        instance: str = "",
         listen: bool = True,
         stream_url: str = "",
         on_event: OnEvent | None = None,
@@ -89,7 +91,14 @@ class Client:
             on_commands=self._commands.take,
         )
         if heartbeat_s > 0:
-            self._heartbeat = Heartbeat(self._transport, self._resolver, self._commands, interval_s=heartbeat_s, status=status)
+            self._heartbeat = Heartbeat(
+                self._transport,
+                self._resolver,
+                self._commands,
+                instance=instance or journal.producer,
+                interval_s=heartbeat_s,
+                status=status,
+            )
         if listen:
             self._listener = Listener(self._transport, url=stream_url, on_event=self._hear, on_gap=self._gap)
 

@@ -21,6 +21,7 @@ class Commands:
     def __init__(self, on_command: OnCommand | None, *, on_done: Callable[[], None]) -> None:
         self._on_command = on_command
         self._on_done = on_done
+        self._handing = threading.Lock()
         self._lock = threading.Lock()
         self._done: OrderedDict[str, None] = OrderedDict()
         self._acks: OrderedDict[str, None] = OrderedDict()
@@ -30,8 +31,8 @@ class Commands:
         if self._on_command is None or not isinstance(commands, list):
             return
         done = False
-        # One at a time: two threads may bring the same command.
-        with self._lock:
+        # One at a time: two threads may bring the same command. Heartbeats go on meanwhile.
+        with self._handing:
             for command in commands:
                 identity = str(command.get("id") or "") if isinstance(command, dict) else ""
                 if not identity:
@@ -45,7 +46,8 @@ class Commands:
                     self._done[identity] = None
                     if len(self._done) > REMEMBERED:
                         self._done.popitem(last=False)
-                self._acks[identity] = None
+                with self._lock:
+                    self._acks[identity] = None
                 done = True
         if done:
             self._on_done()

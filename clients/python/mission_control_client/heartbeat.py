@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,19 +19,32 @@ log = logging.getLogger("mission_control_client")
 
 # What was resolved within so many seconds counts as served.
 SERVED_WITHIN_S = 3600.0
-MAX_SERVING = 200
+# What one heartbeat may hold.
+MAX_SERVING = 100
+MAX_NAME = 200
+SHORTEST_TTL_S, LONGEST_TTL_S = 1, 3600
 
 
 class Heartbeat:
     """A thread of its own; `soon` makes the next beat come at once."""
 
     def __init__(
-        self, transport: Transport, resolver: Resolver, commands: Commands, *, interval_s: float, status: Callable[[], str] | str
+        self,
+        transport: Transport,
+        resolver: Resolver,
+        commands: Commands,
+        *,
+        instance: str,
+        interval_s: float,
+        status: Callable[[], str] | str,
     ) -> None:
         self._transport = transport
         self._resolver = resolver
         self._commands = commands
+        self._instance = _name(instance)
         self._interval_s = interval_s
+        # The control plane counts a harness as gone after three times this.
+        self._ttl_s = min(max(math.ceil(interval_s), SHORTEST_TTL_S), LONGEST_TTL_S)
         self._status = status
         self._wake = threading.Event()
         self._stopping = False
@@ -47,8 +61,13 @@ class Heartbeat:
     def beat(self) -> None:
         """One heartbeat. Raises UnavailableError, RefusedError."""
         acks = self._commands.acks()
-        status = self._status() if callable(self._status) else self._status
-        said = {"serving": self._resolver.serving(SERVED_WITHIN_S)[:MAX_SERVING], "acks": acks, "status": status}
+        said = {
+            "serving": self._resolver.serving(SERVED_WITHIN_S)[:MAX_SERVING],
+            "acks": acks,
+            "status": _name(self._status() if callable(self._status) else self._status),
+            "instance": self._instance,
+            "ttl_s": self._ttl_s,
+        }
         answer = self._transport.post("heartbeat", json.dumps(said).encode())
         self._commands.acknowledged(acks)
         self.last_beat = time.monotonic()
@@ -78,6 +97,11 @@ class Heartbeat:
                 log.exception("The heartbeat failed.")
             self._wake.wait(wait)
             self._wake.clear()
+
+
+def _name(text: str) -> str:
+    """At most 200 characters, none of them a control character."""
+    return "".join(letter if letter >= " " and letter != "\x7f" else " " for letter in text)[:MAX_NAME]
 
 
 def _ahead(server_time: str) -> float | None:

@@ -123,7 +123,12 @@ class Journal:
             self.seq += batch.lost + (1 if batch.items and sent else 0)
             self._places[batch.kind] = batch.end
             self.waiting[batch.kind] -= len(batch.items)
-            self._save()
+            try:
+                self._save()
+            except OSError as error:
+                # What is noted is older than what is: after a restart these items are sent again, and are duplicates.
+                log.warning("How far telemetry has come is not noted: %s", error)
+                return
         self._spools[batch.kind].forget(batch.end)
 
     def sync(self) -> None:

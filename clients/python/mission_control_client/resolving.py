@@ -50,6 +50,7 @@ class _Entry:
     confirmed: float
     fresh_until: float = float("-inf")
     used: float = 0.0
+    of_user: bool = False
 
 
 class Resolver:
@@ -79,7 +80,7 @@ class Resolver:
             asking = self._asking.setdefault(key, threading.Lock())
         # One asks, the others of this key wait for its answer.
         with asking:
-            entry = self._entries.get(key) or self._from_disk(key)
+            entry = self._entries.get(key) or self._from_disk(key, of_user="user" in params)
             if entry is not None and time.monotonic() < entry.fresh_until:
                 return self._answer(entry, stale=False)
             try:
@@ -103,12 +104,12 @@ class Resolver:
             self._spared_until = float("-inf")
 
     def serving(self, within_s: float) -> list[dict[str, str]]:
-        """What was resolved within so many seconds, each once."""
+        """What was resolved within so many seconds: of each pack and arm the latest. What was resolved for a user is that user's."""
         since = time.monotonic() - within_s
         with self._lock:
-            entries = list(self._entries.values())
-        found = {(e.body["pack"], e.body["digest"], e.body.get("arm") or "champion") for e in entries if e.used >= since}
-        return [{"pack": pack, "digest": digest, "arm": arm} for pack, digest, arm in sorted(found)]
+            entries = sorted((e for e in self._entries.values() if e.used >= since and not e.of_user), key=lambda e: e.confirmed)
+        found = {(e.body["pack"], e.body.get("arm") or "champion"): e.body["digest"] for e in entries}
+        return [{"pack": pack, "digest": digest, "arm": arm} for (pack, arm), digest in sorted(found.items())]
 
     # Inside.
 
@@ -130,7 +131,7 @@ class Resolver:
             entry.confirmed = time.time()
             self._touch(key)
         else:
-            entry = _Entry(answer.body, answer.headers.get("ETag", ""), time.time())
+            entry = _Entry(answer.body, answer.headers.get("ETag", ""), time.time(), of_user="user" in params)
             self._to_disk(key, entry)
         with self._lock:
             if len(self._entries) >= MAX_IN_MEMORY:
@@ -167,11 +168,12 @@ class Resolver:
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.json"
 
-    def _from_disk(self, key: str) -> _Entry | None:
+    def _from_disk(self, key: str, *, of_user: bool) -> _Entry | None:
         try:
             path = self._path(key)
             saved = json.loads(path.read_bytes())
-            return _Entry(saved["body"], saved["etag"], path.stat().st_mtime) if {"pack", "digest"} <= saved["body"].keys() else None
+            whole = {"pack", "digest"} <= saved["body"].keys()
+            return _Entry(saved["body"], saved["etag"], path.stat().st_mtime, of_user=of_user) if whole else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 

@@ -96,9 +96,13 @@ class Listener:
                 log.error("The stream was refused: %s", error)
                 wait = REFUSED_S
             except UnavailableError as error:
+                if self._stopping.is_set():
+                    return
                 wait = max(self._backoff.wait_s(error.retry_after), self._retry_s if self.last_id else 0.0)
                 log.info("The stream is away (%s); again in %.1f s.", error, wait)
             except Exception:
+                if self._stopping.is_set():
+                    return  # closed under its hands
                 log.exception("Reading the stream failed.")
                 wait = self._backoff.wait_s(1.0)
             self.connected = False
