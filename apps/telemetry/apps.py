@@ -13,7 +13,7 @@ class TelemetryConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.core.health import remark
-        from apps.telemetry import purging
+        from apps.telemetry import purging, subscriptions  # noqa: F401 -- they register themselves
         from apps.telemetry.selectors.archives import state_of_archives
 
         remark("archives", state_of_archives)
