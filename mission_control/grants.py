@@ -186,7 +186,8 @@ GRANTS: dict[str, str] = {
     "telemetry_opentraces": columns("due_at") + ", DELETE",
     "telemetry_export": columns(
         *("state", "rows_done", "size_bytes", "parts", "position", "attempt", "beat_at", "error", "started_at", "finished_at", "expires_at")
-    ),
+    )
+    + ", DELETE",
     "telemetry_unrolledbatch": columns("created_at") + ", DELETE",
     "telemetry_rollup": columns(
         *("runs", "successes", "failures", "tokens_in", "tokens_out", "cost_micros", "cost_count", "latency_sum", "latency_count"),

@@ -14,7 +14,7 @@ class TelemetryConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.core.health import gauge, remark
-        from apps.telemetry import purging
+        from apps.telemetry import purging, subscriptions  # noqa: F401 -- they register themselves
         from apps.telemetry.selectors.archives import state_of_archives
 
         remark("archives", state_of_archives)

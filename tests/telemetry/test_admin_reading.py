@@ -16,6 +16,7 @@ from apps.telemetry.admin.filtering import as_asked
 from apps.telemetry.domain.asked import Kind, parse
 from apps.telemetry.models import Export, Run
 from apps.telemetry.selectors.asked import narrowed
+from apps.telemetry.tasks import roll_up_task
 from tests import factories as make
 from tests.telemetry.sending import Harness, event, harness, run
 
@@ -96,6 +97,14 @@ def test_lists_are_narrowed_and_an_export_takes_the_same(sender: Harness) -> Non
         with ctx.transaction():
             rows = narrowed(ctx, kind, parse(kind, as_asked(ctx, kind, response.wsgi_request.GET.dict())))
             assert "".join(getattr(row, f"{name}_id") for row in rows) == wanted, query
+
+
+def test_a_filter_names_the_values_that_occur_with_their_counts(sender: Harness) -> None:
+    roll_up_task()
+    page = unescape(client_of(sender).get(reverse("admin:telemetry_run_changelist"), {"tier": "T1"}).content.decode())
+    assert '<a class="mc-link" href="?pack=legal&tier=T1">legal</a> 2' in page
+    page = unescape(client_of(sender, "viewer").get(reverse("admin:telemetry_event_changelist")).content.decode())
+    assert '<a class="mc-link" href="?mcp_tool=search">search</a> 1' in page
 
 
 def test_export_these_asks_for_what_the_list_shows(sender: Harness) -> None:

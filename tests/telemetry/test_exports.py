@@ -20,6 +20,7 @@ from apps.audit.models import Event as AuditEvent
 from apps.core.context import EVERY_USER, in_tenant
 from apps.core.domain import spreadsheet
 from apps.core.errors import Problem
+from apps.core.events import publish
 from apps.core.storage import open_storage
 from apps.identity.models import Membership
 from apps.telemetry.api.filters import EventFilter, RunFilter
@@ -278,9 +279,10 @@ def test_files_go_when_cancelled_deleted_expired_or_nobodys(files: Path, monkeyp
     monkeypatch.setattr(exporting, "enqueue", lambda name, tenant_id, export_id: sent.append(export_id))
     monkeypatch.setattr(exports, "enqueue_on_commit", lambda ctx, name, *arguments: None)
     desk = Desk(harness())
-    desk.sender.send(run(), run())
+    desk.sender.send(run(user_ref="u-1"), run(user_ref="u-1"))
     system = factories.system(desk.sender.tenant.pk)
-    cancelled, deleted, expired, erased = (desk.ask() for _ in range(4))
+    cancelled, deleted, expired = (desk.ask() for _ in range(3))
+    erased = desk.ask(user_ref="u-1")
     assert desk.write(cancelled, turn_s=0)
     assert desk.call("post", f"exports/{cancelled}/cancel/").json()["state"] == "cancelled"
     assert not desk.write(cancelled)
@@ -297,9 +299,11 @@ def test_files_go_when_cancelled_deleted_expired_or_nobodys(files: Path, monkeyp
     desk.write(erased, turn_s=0)
     open_storage(str(files)).put_new(f"{desk.sender.tenant.pk}/00000000-0000-7000-8000-00000000000f/0001-000000", b"of a purged tenant")
     assert exporting.tend_exports(now=timezone.now() + timedelta(hours=23))["removed"] == 1
-    assert exports.delete_exports(ctx=system, reason="erasure") == 2
+    with in_production(), system.transaction():
+        publish(system, "telemetry.erased", user_ref="u-1", before=timezone.now(), run_ids=[])
     assert stored(files) == []
-    assert {desk.shown(key)["state"] for key in (deleted, expired, erased)} == {"expired"}
+    assert {desk.shown(key)["state"] for key in (deleted, expired)} == {"expired"}
+    assert desk.call("get", f"exports/{erased}/").status_code == 404
     late, stuck = desk.ask(), desk.ask()
     desk.write(late)
     with in_production():

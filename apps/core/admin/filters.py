@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from django.apps import apps
 from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.options import ModelAdmin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html_join
 from unfold.contrib.filters.admin import RangeDateTimeFilter, TextFilter
 
 from apps.core.http import context_of
@@ -124,6 +127,8 @@ class Typed(TextFilter):  # type: ignore[misc]
     """By a value that is typed in, in full; links from elsewhere lead here with one too."""
 
     path = ""
+    # Values that occur, with how often: set for a request by `lookups`, which Django calls first.
+    counted: Sequence[tuple[str, int]] = ()
 
     def value(self) -> str:
         return str(super().value() or "").strip()
@@ -131,10 +136,17 @@ class Typed(TextFilter):  # type: ignore[misc]
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return matching(queryset, **{self.path: self.value()}) if self.value() else queryset
 
+    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
+        for choice in super().choices(changelist):
+            links = ((changelist.get_query_string({self.parameter_name: value}), value, f"{count:,}") for value, count in self.counted)
+            field = choice["form"].fields[self.parameter_name]
+            field.help_text = format_html_join(", ", '<a class="mc-link" href="{}">{}</a> {}', links)
+            yield choice
 
-def typed(path: str, title: str) -> type[Typed]:
+
+def typed(path: str, title: str, base: type[Typed] = Typed) -> type[Typed]:
     fields = {"path": path, "title": title, "parameter_name": path}
-    return type(f"By{title.title().replace(' ', '')}", (Typed,), fields)
+    return type(f"By{title.title().replace(' ', '')}", (base,), fields)
 
 
 def within(path: str) -> type[SimpleListFilter]:

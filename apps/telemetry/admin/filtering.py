@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, Literal
 
+from django.contrib.admin.options import ModelAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from apps.core.admin import filters
 from apps.core.context import ActionContext
+from apps.core.http import context_of
 from apps.identity.models import Agent
 from apps.telemetry.domain.asked import TRUTHS, Kind
 from apps.telemetry.models import Tier
+from apps.telemetry.selectors.facets import facets
 
+# Values that a filter names below it.
+OFFERED: Final = 8
 TIER = filters.values("tier", "tier", [(tier, tier) for tier in Tier.values])
 AGENT = filters.related("agent", "identity.Agent", "agent")
 
@@ -33,14 +38,36 @@ def _truth(path: str, title: str, yes: str, no: str) -> type[Truth]:
     return type(f"By{path.title()}", (Truth,), fields)
 
 
-class Flag(filters.Typed):
+class Counted(filters.Typed):
+    """By a value that is typed in; below it stand those that occur most in the list's window, with their counts of roll-ups."""
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> tuple[()]:
+        kind: Literal["run", "event"] = "run" if model_admin.opts.model_name == "run" else "event"
+        found = _facets(request, kind).get(str(self.parameter_name), [])
+        # What is summed under no name is the rest.
+        self.counted = [(value, count) for value, count in found if value][:OFFERED]
+        return ()
+
+
+def _facets(request: HttpRequest, kind: Literal["run", "event"]) -> dict[str, list[tuple[str, int]]]:
+    """Asked once for all filters of a page."""
+    known: dict[str, list[tuple[str, int]]] | None = getattr(request, "facets", None)
+    if known is None:
+        span, _ = filters.SPANS.get(request.GET.get("within", ""), filters.SPANS["24h"])
+        now = timezone.now()
+        known = facets(context_of(request), kind=kind, since=now - span, until=now)
+        request.facets = known  # type: ignore[attr-defined]
+    return known
+
+
+class Flag(Counted):
     title, parameter_name = "flag", "flag"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(flags__contains=[self.value()]) if self.value() else queryset
 
 
-class UsedServer(filters.Typed):
+class UsedServer(Counted):
     """By one of the MCP servers that a run has used."""
 
     title, parameter_name = "MCP server", "mcp_server"
@@ -51,23 +78,23 @@ class UsedServer(filters.Typed):
 
 _BOTH = (
     TIER,
-    filters.typed("status", "status"),
-    filters.typed("provider", "provider"),
-    filters.typed("model_id", "model"),
-    filters.typed("persona", "persona"),
-    filters.typed("skill", "skill"),
+    filters.typed("status", "status", Counted),
+    filters.typed("provider", "provider", Counted),
+    filters.typed("model_id", "model", Counted),
+    filters.typed("persona", "persona", Counted),
+    filters.typed("skill", "skill", Counted),
 )
 _KEYS = (Flag, filters.typed("run_id", "run"), filters.typed("root_task_id", "root task"))
 OF_RUNS = (
     filters.within("created_at"),
     filters.when("created_at"),
     AGENT,
-    filters.typed("pack", "pack"),
+    filters.typed("pack", "pack", Counted),
     filters.typed("pack_version", "version"),
-    filters.typed("arm", "arm"),
+    filters.typed("arm", "arm", Counted),
     *_BOTH,
     UsedServer,
-    filters.typed("task_type", "task type"),
+    filters.typed("task_type", "task type", Counted),
     _truth("success", "outcome", "success", "failure"),
     _truth("final", "finality", "final", "not final yet"),
     *_KEYS,
@@ -76,10 +103,10 @@ OF_EVENTS = (
     filters.within("created_at"),
     filters.when("created_at"),
     AGENT,
-    filters.typed("action", "action"),
+    filters.typed("action", "action", Counted),
     *_BOTH,
-    filters.typed("mcp_server", "MCP server"),
-    filters.typed("mcp_tool", "MCP tool"),
+    filters.typed("mcp_server", "MCP server", Counted),
+    filters.typed("mcp_tool", "MCP tool", Counted),
     *_KEYS,
 )
 
