@@ -90,7 +90,7 @@ def main() -> None:
     archive_files.PART_ROWS = 4
     calls = _calls()
     for line in sys.stdin:
-        call, tenant_id, day, step = line.split()
+        call, tenant_id, day, step = line.rstrip().split(maxsplit=3)
         child = os.fork()
         if child == 0:
             code = 1

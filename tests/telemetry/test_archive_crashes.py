@@ -20,8 +20,8 @@ from tests.telemetry.crashing import crashes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OwnerSql = Callable[..., list[tuple[Any, ...]]]
-# Every step of a first generation, and of a second one that takes its place.
-STEPS = ("begun", "planned", "packed", "put", "part", "checked", "manifest", "written", "verified")
+# Every step of a first generation; and those of a second one, which takes its place, that a first one does not tell all of.
+STEPS = {1: ("begun", "planned", "packed", "put", "part", "checked", "manifest", "written", "verified"), 2: ("put", "manifest", "verified")}
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def test_a_kill_at_any_step_of_the_cycle_loses_nothing_and_archives_once(owner_s
     before = hot(owner_sql, day)
     tenant = sender.tenant.pk
     with crashes(ARCHIVE_STORE=address) as dying:
-        for generation in (1, 2):
-            for step in STEPS:
+        for generation, steps in STEPS.items():
+            for step in steps:
                 assert dying.killed("archive", tenant, day, step), (generation, step)
                 assert hot(owner_sql, day) == before
                 state = Archive.objects.get().state
