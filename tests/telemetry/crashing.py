@@ -48,24 +48,28 @@ def _calls() -> dict[str, Callable[[UUID, date, Callable[[str], None]], Any]]:
     from django.db import connection, transaction
 
     from apps.telemetry.services.archiving import BusyError, archive_day
+    from apps.telemetry.services.erasing import erase
     from apps.telemetry.services.releasing import drop_days
+    from apps.telemetry.services.restoring import restore_day
 
     def release(tenant_id: UUID, day: date, reached: Callable[[str], None]) -> None:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT * FROM telemetry_release(%s)", [day])
             reached("uncommitted")
 
-    def archive(tenant_id: UUID, day: date, reached: Callable[[str], None]) -> None:
+    def in_turn(call: Callable[[], object]) -> None:
         while True:
             try:
-                archive_day(tenant_id=tenant_id, day=day, reached=reached)
+                call()
                 return
             except BusyError:
                 # The server has not noticed yet that the process before is dead.
                 time.sleep(0.02)
 
     return {
-        "archive": archive,
+        "archive": lambda tenant_id, day, reached: in_turn(lambda: archive_day(tenant_id=tenant_id, day=day, reached=reached)),
+        "restore": lambda tenant_id, day, reached: in_turn(lambda: restore_day(tenant_id=tenant_id, day=day, reached=reached)),
+        "erase": lambda tenant_id, day, reached: in_turn(lambda: erase(tenant_id=tenant_id, reached=reached)),
         "drop": lambda tenant_id, day, reached: drop_days(reached=reached),
         "release": release,
     }
@@ -86,7 +90,7 @@ def main() -> None:
     archive_files.PART_ROWS = 4
     calls = _calls()
     for line in sys.stdin:
-        call, tenant_id, day, step = line.split()
+        call, tenant_id, day, step = line.rstrip().split(maxsplit=3)
         child = os.fork()
         if child == 0:
             code = 1

@@ -10,15 +10,18 @@ import pytest
 
 from apps.core.storage import open_storage
 from apps.telemetry.domain.archives import folder
-from apps.telemetry.models import Archive
+from apps.telemetry.models import Archive, Erasure
+from apps.telemetry.services.erasing import request_erasure
 from apps.telemetry.services.releasing import drop_days
+from apps.telemetry.services.restoring import request_restore
+from tests import factories as make
 from tests.telemetry.archived import content, furnished, hot
 from tests.telemetry.crashing import crashes
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OwnerSql = Callable[..., list[tuple[Any, ...]]]
-# Every step of a first generation, and of a second one that takes its place.
-STEPS = ("begun", "planned", "packed", "put", "part", "checked", "manifest", "written", "verified")
+# Every step of a first generation; and those of a second one, which takes its place, that a first one does not tell all of.
+STEPS = {1: ("begun", "planned", "packed", "put", "part", "checked", "manifest", "written", "verified"), 2: ("put", "manifest", "verified")}
 
 
 @pytest.fixture
@@ -33,8 +36,8 @@ def test_a_kill_at_any_step_of_the_cycle_loses_nothing_and_archives_once(owner_s
     before = hot(owner_sql, day)
     tenant = sender.tenant.pk
     with crashes(ARCHIVE_STORE=address) as dying:
-        for generation in (1, 2):
-            for step in STEPS:
+        for generation, steps in STEPS.items():
+            for step in steps:
                 assert dying.killed("archive", tenant, day, step), (generation, step)
                 assert hot(owner_sql, day) == before
                 state = Archive.objects.get().state
@@ -57,3 +60,17 @@ def test_a_kill_at_any_step_of_the_cycle_loses_nothing_and_archives_once(owner_s
         assert drop_days() == {} and not any(hot(owner_sql, day).values())
         assert Archive.objects.get().state == "dropped"
         assert content(address, tenant, day) == before
+        # A restoration and an erasure, killed likewise.
+        ctx = make.member(sender.tenant, "tenant_admin")
+        request_restore(ctx=ctx, archive_id=Archive.objects.get().pk)
+        for step in ("opened", "part restored", "restored"):
+            assert dying.killed("restore", tenant, day, step), step
+        assert hot(owner_sql, day) == before
+        request_erasure(ctx=ctx, user_ref="u-1", reason="asked")
+        for step in ("collected", "hot", "rewritten", "described", "switched", "swept"):
+            assert dying.killed("erase", tenant, day, step), step
+        assert not dying.killed("erase", tenant, day)
+    left = {kind: [row for row in rows if row.get("user_ref") != "u-1"] for kind, rows in before.items()}
+    assert len(left["run"]) == 4 and hot(owner_sql, day) == left and content(address, tenant, day) == left
+    assert (Archive.objects.get().state, Archive.objects.get().rows) == ("restored", 4 + 3)
+    assert Erasure.objects.get().state == "done"

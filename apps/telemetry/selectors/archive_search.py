@@ -30,6 +30,8 @@ from apps.telemetry.models import ArchivePart, ArchiveState
 MAX_SECONDS = 20.0
 MAX_BYTES = 512 * 2**20
 MEMORY = "256MB"
+# Nothing is fetched, whatever a file seems to need.
+_CLOSED = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 _TEXTS = {
     Kind.RUN: ("input", "output", "run_id", "error_code", "status", "metadata"),
     Kind.EVENT: ("message", "action", "event_id", "run_id", "mcp_tool", "payload"),
@@ -104,7 +106,8 @@ def _parts(tenant_id: UUID, kind: Kind, since: datetime | None, until: datetime 
 
 
 def _condition(kind: Kind, q: str, since: datetime | None, until: datetime | None, exact: dict[str, str]) -> tuple[str, list[Any]]:
-    said, values = ["true"], []
+    said = ["true"]
+    values: list[Any] = []
     for name, value in exact.items():
         if name not in _EXACT:
             raise problem("unknown_key", f"Nothing is compared with '{name}'; what is: {', '.join(_EXACT)}.", pointer=f"/{name}")
@@ -132,8 +135,8 @@ def _in_file(
     with tempfile.TemporaryDirectory(prefix="mc-search-") as folder:
         path = Path(folder) / "part.jsonl.zst"
         path.write_bytes(data)
-        config = {"memory_limit": MEMORY, "threads": 1, "temp_directory": folder, "autoinstall_known_extensions": False}
-        with duckdb.connect(":memory:", config={**config, "autoload_known_extensions": False}) as db:
+        config: dict[str, Any] = {"memory_limit": MEMORY, "threads": 1, "temp_directory": folder}
+        with duckdb.connect(":memory:", config={**config, **_CLOSED}) as db:
             db.execute(f"SET allowed_paths = ['{path}']")
             db.execute("SET enable_external_access = false")
             db.execute("SET TimeZone = 'UTC'")

@@ -69,7 +69,9 @@ def request_erasure(*, ctx: ActionContext, user_ref: str, reason: str) -> Erasur
             raise problem("invalid", "Say why: the log keeps it.", pointer="/reason")
         # Two at once wait for each other here.
         cursor().execute("SELECT pg_advisory_xact_lock(hashtextextended(%b, 0))", [f"telemetry.erasure:{ctx.tenant_id}"])
-        waiting = Erasure.objects.filter(tenant_id=ctx.tenant_id, subject=user_ref).exclude(state=Erasure.State.DONE).first()
+        waiting: Erasure | None = (
+            Erasure.objects.filter(tenant_id=ctx.tenant_id, subject=user_ref).exclude(state=Erasure.State.DONE).first()
+        )
         if waiting is not None:
             return waiting
         salt = os.urandom(16)
