@@ -236,6 +236,11 @@ SPECTACULAR_SETTINGS = {
         "KindEnum": "apps.packs.models.PackKind",
         "NoticeKindEnum": "apps.notices.models.KINDS",
         "DeliveryStateEnum": "apps.notices.models.DeliveryState",
+        "HarnessStateEnum": "apps.fleet.selectors.harnesses.STATES",
+        "CommandStateEnum": "apps.fleet.domain.progress.STATES",
+        "CommandDeliveryStateEnum": "apps.fleet.models.commands.STATES",
+        "ActionRequestStateEnum": "apps.fleet.models.requests.STATES",
+        "ConvergenceStateEnum": "apps.fleet.selectors.convergence.STATES",
     },
 }
 

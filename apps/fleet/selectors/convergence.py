@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from django.db import connection
@@ -57,6 +57,7 @@ class Behind:
 
 
 State = Literal["finished", "converging", "lagging"]
+STATES = [(word, word) for word in get_args(State)]
 
 
 @dataclass(slots=True)
