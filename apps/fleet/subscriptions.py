@@ -55,7 +55,7 @@ def _reached(layer: Layer) -> list[Reach]:
             cursor.execute("SELECT DISTINCT tenant_id FROM packs_reached_subscriptions(%s)", [layer.pack_id])
             subscribers = {tenant_id for (tenant_id,) in cursor.fetchall()}
         return [(tenant_id, None) for tenant_id in sorted({layer.tenant_id, *subscribers})]
-    if kind is ScopeType.TEAM:
+    if kind is ScopeType.TEAM and layer.team_id is not None:
         return [
             (layer.tenant_id, sorted(Agent.objects.filter(tenant_id=layer.tenant_id, team_id=layer.team_id).values_list("pk", flat=True)))
         ]

@@ -241,6 +241,11 @@ SPECTACULAR_SETTINGS = {
         "ExportKindEnum": "apps.telemetry.api.exports.KINDS",
         "ExportFormatEnum": "apps.telemetry.api.exports.FORMATS",
         "ExportStateEnum": "apps.telemetry.api.exports.STATES",
+        "HarnessStateEnum": "apps.fleet.selectors.harnesses.STATES",
+        "CommandStateEnum": "apps.fleet.domain.progress.STATES",
+        "CommandDeliveryStateEnum": "apps.fleet.models.commands.STATES",
+        "ActionRequestStateEnum": "apps.fleet.models.requests.STATES",
+        "ConvergenceStateEnum": "apps.fleet.selectors.convergence.STATES",
     },
 }
 

@@ -79,6 +79,7 @@ def test_secrets_in_names_are_not_stored(acme: Any) -> None:
         ({"serving": [{"pack": "Desk!", "digest": UNKNOWN}]}, "invalid", "/serving/0/pack"),
         ({"serving": [{"pack": "a", "digest": UNKNOWN}] * 2}, "invalid", "/serving"),
         ({"serving": [{"pack": "a", "digest": UNKNOWN}] * 101}, "invalid", "/serving"),
+        ({"serving": [{"pack": "desk", "digest": UNKNOWN + "\n"}]}, "invalid", "/serving/0/digest"),
         ({"acks": ["7"]}, "invalid", "/acks/0"),
         ({"statsu": "x"}, "unknown_key", "/statsu"),
         ({"status": "a\x00b"}, "invalid", "/status"),

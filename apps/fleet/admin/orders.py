@@ -47,6 +47,13 @@ def _ordering(what: Order) -> Any:
     return run
 
 
+def _explaining(meaning: str) -> Any:
+    return lambda request, agent: [
+        meaning,
+        "It is handed to every process of the agent until it says that it has done so, for an hour at the most.",
+    ]
+
+
 def agent_acts() -> list[Act]:
     """For the page of an agent."""
     return [
@@ -59,10 +66,7 @@ def agent_acts() -> list[Act]:
             form=StopForm if what is Order.STOP else ReasonForm,
             run=_ordering(what),
             when=lambda ctx, agent: agent.status != AgentStatus.RETIRED,
-            explain=lambda request, agent, meaning=meaning: [
-                meaning,
-                "It is handed to every process of the agent until it says that it has done so, for an hour at the most.",
-            ],
+            explain=_explaining(meaning),
         )
         for what, (label, icon, tone, meaning) in ORDERS.items()
     ]

@@ -8,10 +8,12 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.fleet.domain.commands import LONGEST, MAX_REASON, SHORTEST
+from apps.fleet.domain.progress import STATES as COMMAND_STATES
 from apps.fleet.domain.requests import LONGEST_S, SHORTEST_S
 from apps.fleet.domain.requests import MAX_REASON as MAX_ASKED
 from apps.fleet.models import ActionRequest, Command, Delivery, Harness, Serving, Suggestion
 from apps.fleet.models.commands import ORDERS
+from apps.fleet.selectors.harnesses import STATES
 from apps.fleet.services.suggestions import MAX_BYTES
 
 
@@ -26,9 +28,7 @@ class HarnessSerializer(serializers.ModelSerializer[Harness]):
     """One process of an agent's harness."""
 
     agent = serializers.CharField(source="agent.slug", read_only=True)
-    state = serializers.ChoiceField(
-        choices=[("live", "live"), ("stale", "stale"), ("silent", "silent")], read_only=True, source="shown_state"
-    )
+    state = serializers.ChoiceField(choices=STATES, read_only=True, source="shown_state")
     stale = serializers.ListField(child=serializers.CharField(), read_only=True)
     flags = serializers.ListField(child=serializers.CharField(), read_only=True)
     serving = ServingSerializer(many=True, read_only=True)
@@ -51,7 +51,7 @@ class OrderSerializer(serializers.Serializer[Any]):
     )
 
 
-class DeliverySerializer(serializers.ModelSerializer[Delivery]):
+class CommandDeliverySerializer(serializers.ModelSerializer[Delivery]):
     agent = serializers.CharField(source="agent.slug", read_only=True)
 
     class Meta:
@@ -70,11 +70,7 @@ class CommandSerializer(serializers.ModelSerializer[Command]):
 
     target = serializers.CharField(read_only=True)
     ordered_by = serializers.CharField(source="actor_label", read_only=True)
-    state = serializers.ChoiceField(
-        choices=[("open", "open"), ("acknowledged", "acknowledged"), ("superseded", "superseded"), ("expired", "expired")],
-        read_only=True,
-        source="progress.state",
-    )
+    state = serializers.ChoiceField(choices=COMMAND_STATES, read_only=True, source="progress.state")
     counts = serializers.SerializerMethodField(help_text="Deliveries by state, and `total`.")
     laggards = LaggardSerializer(many=True, read_only=True, source="progress.laggards")
 
@@ -94,7 +90,7 @@ class CommandSerializer(serializers.ModelSerializer[Command]):
 class CommandDetailSerializer(CommandSerializer):
     """With each delivery."""
 
-    deliveries = DeliverySerializer(many=True, read_only=True)
+    deliveries = CommandDeliverySerializer(many=True, read_only=True)
 
     class Meta(CommandSerializer.Meta):
         fields = (*CommandSerializer.Meta.fields, "deliveries")

@@ -21,6 +21,7 @@ from apps.fleet.models import ActionRequest, Command, Harness, Suggestion
 from apps.fleet.models.commands import KINDS, ORDERS
 from apps.fleet.models.requests import STATES
 from apps.fleet.selectors.commands import counted
+from apps.fleet.selectors.harnesses import STATES as HARNESS_STATES
 from apps.fleet.selectors.harnesses import in_state
 from apps.fleet.services.requests import visible_request
 
@@ -28,7 +29,7 @@ from apps.fleet.services.requests import visible_request
 class HarnessFilter(filters.FilterSet):
     agent = filters.CharFilter("agent__slug")
     pack = filters.CharFilter("serving__pack", distinct=True)
-    state = filters.ChoiceFilter(choices=[("live", "live"), ("stale", "stale"), ("silent", "silent")], method="standing")
+    state = filters.ChoiceFilter(choices=HARNESS_STATES, method="standing")
 
     class Meta:
         model = Harness

@@ -61,6 +61,7 @@ def decode(body: bytes) -> Beat:
         raise _refused(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise problem("bad_encoding", "The body is not JSON in UTF-8.") from None
+    _refuse_line_ends(sent)
     names: set[str] = set()
 
     def clean(text: str) -> str:
@@ -78,6 +79,16 @@ def decode(body: bytes) -> Beat:
     if len(serving) < len(served):
         raise problem("invalid", "A pack is served once for each arm.", pointer="/serving")
     return Beat(serving, list(dict.fromkeys(sent.acks)), status[:200], instance, sent.ttl_s, sorted(names))
+
+
+def _refuse_line_ends(sent: Heartbeat) -> None:
+    """A pattern's `$` lets one pass at the very end."""
+    named = {"/status": sent.status, "/instance": sent.instance}
+    for index, each in enumerate(sent.serving):
+        named |= {f"/serving/{index}/{name}": getattr(each, name) for name in ("pack", "digest", "arm")}
+    for pointer, text in named.items():
+        if text.endswith("\n"):
+            raise problem("invalid", "Line breaks are not taken.", pointer=pointer)
 
 
 _AT = re.compile(r" - at `\$(.*)`$", re.DOTALL)

@@ -8,6 +8,9 @@ from typing import Any
 
 from apps.fleet.domain.commands import OPEN, State
 
+# What became of a command as a whole.
+STATES = [(word, word) for word in ("open", "acknowledged", "superseded", "expired")]
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from django.db import connection
@@ -57,6 +57,7 @@ class Behind:
 
 
 State = Literal["finished", "converging", "lagging"]
+STATES = [(word, word) for word in get_args(State)]
 
 
 @dataclass(slots=True)
@@ -163,7 +164,7 @@ def _reported(layer: Layer) -> tuple[list[Reported], dict[UUID, Pictures], dict[
     return [Reported(*row) for row in found], {layer.tenant_id: Pictures.of(layer.tenant_id)}, None
 
 
-def _everywhere(pack: str | None) -> Iterable[tuple[object, ...]]:
+def _everywhere(pack: str | None) -> Iterable[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT * FROM fleet_reached_harnesses(%s)", [pack])
         return cursor.fetchall()

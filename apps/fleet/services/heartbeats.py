@@ -81,6 +81,7 @@ def stale_packs(principal: Principal, serving: dict[tuple[str, str], str]) -> li
 
 def _seen(ctx: ActionContext, sent: Beat, stale: list[str], strange: bool, now: datetime) -> tuple[UUID, bool]:
     """The harness's row, and whether it is a new one."""
+    assert ctx.agent_id is not None
     mine = new_id()
     flags = [*(["redacted"] if sent.redactions else []), *(["untraced"] if strange else [])]
     with connection.cursor() as cursor:

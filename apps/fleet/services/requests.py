@@ -69,7 +69,7 @@ def request_action(
         if not found.must_ask:
             raise problem("invalid", f"'{tool}' is of low risk and not in `ask`: the agent uses it without a question.", pointer="/tool")
         now = timezone.now()
-        _room(ctx, now)
+        _room(agent, now)
         made = ActionRequest.objects.create(
             tenant_id=ctx.tenant_id,
             agent=agent,
@@ -198,10 +198,10 @@ def _refuse_unpermitted(found: ActionRequest) -> None:
         raise problem("constraint_violation", refused)
 
 
-def _room(ctx: ActionContext, now: datetime) -> None:
+def _room(agent: Agent, now: datetime) -> None:
     """Raises Problem `rate_limited` where too many of the agent's requests wait; asked one at a time."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"fleet:requests:{ctx.agent_id}"])
-    waiting = ActionRequest.objects.filter(tenant_id=ctx.tenant_id, agent_id=ctx.agent_id, state=State.PENDING, expires_at__gt=now)
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"fleet:requests:{agent.pk}"])
+    waiting = ActionRequest.objects.filter(tenant_id=agent.tenant_id, agent=agent, state=State.PENDING, expires_at__gt=now)
     if waiting.count() >= rules.MAX_WAITING:
         raise problem("rate_limited", f"{rules.MAX_WAITING} requests of this agent wait for an answer; ask again later.", retry_after=60)

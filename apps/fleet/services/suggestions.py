@@ -81,7 +81,7 @@ def _room(agent: Agent) -> None:
     now = timezone.now()
     if made.filter(version__status=VersionStatus.DRAFT).count() >= MAX_OPEN:
         raise problem("wrong_state", f"{MAX_OPEN} suggestions of this agent are undecided; people look at those first.")
-    today = made.filter(created_at__gt=now - DAY).order_by("created_at")
-    if today.count() >= MAX_A_DAY:
-        wait = (today.first().created_at + DAY - now).total_seconds()
+    today = list(made.filter(created_at__gt=now - DAY).order_by("created_at").values_list("created_at", flat=True))
+    if len(today) >= MAX_A_DAY:
+        wait = (today[0] + DAY - now).total_seconds()
         raise problem("rate_limited", f"An agent suggests {MAX_A_DAY} drafts a day.", retry_after=max(1, int(wait) + 1))

@@ -8,6 +8,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apps.fleet.selectors.convergence import STATES
 from apps.promotions.deciders import expiry_of
 from apps.promotions.domain import approvals as rules
 from apps.promotions.domain.transitions import possible
@@ -256,9 +257,7 @@ class ConvergenceSerializer(serializers.Serializer[Any]):
     """How far what is live in the decision's layer has come. Finished: every live harness that it concerns serves it; the silent ones stand
     apart. `behind` are those of less than 30 seconds, `laggards` of more. Lists name 100 each at most."""
 
-    state = serializers.ChoiceField(
-        choices=[("finished", "finished"), ("converging", "converging"), ("lagging", "lagging")], read_only=True
-    )
+    state = serializers.ChoiceField(choices=STATES, read_only=True)
     finished = serializers.BooleanField(read_only=True)
     counts = CountsSerializer(source="*", read_only=True)
     behind = BehindSerializer(source="named_behind", many=True, read_only=True)
