@@ -1,4 +1,5 @@
-"""`python -m benchmarks [resolve|ingest|reading|promotion|startup|stream|lists …]`: measures, prints, and writes docs/performance.md when all were run."""
+"""`python -m benchmarks [resolve|ingest|reading|promotion|startup|stream|lists …]`: measures, prints, and writes docs/performance.md when
+all were run."""
 
 from __future__ import annotations
 
