@@ -1,5 +1,7 @@
-"""`python -m benchmarks [resolve|ingest|reading|promotion|startup|stream|lists …]`: measures, prints, and writes docs/performance.md when
-all were run."""
+"""`python -m benchmarks [part …]` (PARTS and LONG): measures, prints, and writes docs/performance.md when all of PARTS were run.
+
+Those that take long are run by their names only: `burst`, `flat`, `mixed`.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,18 @@ from mission_control.embedded.environment import ROOT
 PARTS = {
     "resolve": "Resolve",
     "ingest": "Ingest",
+    "otlp": "OTLP",
     "reading": "Lists and figures of millions of runs",
     "promotion": "Promotion and rollback",
     "startup": "Start",
+    "archive": "Archive cycle",
     "stream": "Push stream",
     "lists": "Lists of 300,000 objects with 100,000 grants",
+}
+LONG = {
+    "burst": "A burst of runs, scored",
+    "flat": "Ingest with millions of stored runs",
+    "mixed": "Mixed load with kills",
 }
 INTRODUCTION = """# Performance
 
@@ -28,19 +37,20 @@ load generator (`wrk`, one thread, 32 connections) and the database share the ot
 
 
 def main(wanted: list[str]) -> int:
-    unknown = set(wanted) - set(PARTS)
+    titles = PARTS | LONG
+    unknown = set(wanted) - set(titles)
     if unknown:
-        print(f"Not known: {', '.join(sorted(unknown))}. Parts: {', '.join(PARTS)}.", file=sys.stderr)
+        print(f"Not known: {', '.join(sorted(unknown))}. Parts: {', '.join(titles)}.", file=sys.stderr)
         return 2
-    if not set(wanted or PARTS) <= {"lists", "reading", "stream"} and not available():
+    if set(wanted or PARTS) - {"lists", "reading", "stream", "archive", *LONG} and not available():
         print("The load generator wrk is missing: install it (Debian: apt-get install wrk).", file=sys.stderr)
         return 2
     sections = []
     for name in wanted or PARTS:
         # Each part in a process and on services of its own: Django's settings are read once.
         printed = subprocess.run([sys.executable, "-m", "benchmarks.part", name], stdout=subprocess.PIPE, text=True, check=True).stdout
-        print(f"{PARTS[name]}\n{printed}", flush=True)
-        sections.append(f"## {PARTS[name]}\n\n| what | measured |\n| --- | --- |\n{printed}")
+        print(f"{titles[name]}\n{printed}", flush=True)
+        sections.append(f"## {titles[name]}\n\n| what | measured |\n| --- | --- |\n{printed}")
     if not wanted:
         when = datetime.now(UTC).strftime("%Y-%m-%d")
         text = f"{INTRODUCTION}\nMachine: {machine()}. Date: {when}.\n\n" + "\n".join(sections)

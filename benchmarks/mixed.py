@@ -42,10 +42,8 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
 
 
-def trial(portal: Portal, *, seconds: float, senders: int, items: int, per_s: float) -> Outcome:
-    """Drives a portal that was started; `items` a batch, `per_s` batches a second and sender."""
-    published = json.loads((portal.data / "environment.json").read_text())
-    tokens = _tokens({**portal.environ, **published}, senders)
+def trial(portal: Portal, tokens: list[str], *, seconds: float, items: int, per_s: float) -> Outcome:
+    """Drives a portal that was started, with a harness for each token; `items` a batch, `per_s` batches a second and harness."""
     stopping = threading.Event()
     harnesses = [Sender(portal.port, token, f"harness-{number}", items, per_s, stopping) for number, token in enumerate(tokens)]
     outcome, begun = Outcome(), time.monotonic()
@@ -71,18 +69,24 @@ def trial(portal: Portal, *, seconds: float, senders: int, items: int, per_s: fl
         outcome.repeated += harness.repeated
         for answer, count in harness.answers.items():
             outcome.answers[answer] = outcome.answers.get(answer, 0) + count
-    with psycopg.connect(published["DATABASE_OWNER_URL"], autocommit=True) as owner:
+    with psycopg.connect(_published(portal)["DATABASE_OWNER_URL"], autocommit=True) as owner:
         _wait_for_scores(owner, outcome)
         for harness in harnesses:
             outcome.wrong += _differences(owner, harness)
     return outcome
 
 
-def _tokens(environ: dict[str, str], count: int) -> list[str]:
-    environ = {"DJANGO_SETTINGS_MODULE": "mission_control.settings.dev", **environ}
+def new_tokens(portal: Portal, count: int) -> list[str]:
+    """Of agents of as many new tenants. Once for a portal."""
+    environ = {"DJANGO_SETTINGS_MODULE": "mission_control.settings.dev", **portal.environ, **_published(portal)}
     command = [sys.executable, "-m", "benchmarks.tokens", str(count)]
     printed = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout
     found: list[str] = json.loads(printed.splitlines()[-1])
+    return found
+
+
+def _published(portal: Portal) -> dict[str, str]:
+    found: dict[str, str] = json.loads((portal.data / "environment.json").read_text())
     return found
 
 
@@ -151,7 +155,7 @@ def run() -> Iterator[tuple[str, str]]:
     portal = Portal()
     try:
         portal.start(timeout_s=300)
-        found = trial(portal, seconds=seconds, senders=4, items=50, per_s=per_s)
+        found = trial(portal, new_tokens(portal, 4), seconds=seconds, items=50, per_s=per_s)
     finally:
         portal.close()
     items = found.runs + found.events + found.completed

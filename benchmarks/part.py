@@ -10,7 +10,7 @@ from benchmarks.stage import services
 
 
 def main(name: str) -> None:
-    with nullcontext() if name == "startup" else services():
+    with nullcontext() if name in ("startup", "mixed") else services():
         for what, figure in importlib.import_module(f"benchmarks.{name}").run():
             print(f"| {what} | {figure} |", flush=True)
 

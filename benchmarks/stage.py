@@ -67,7 +67,7 @@ def services() -> Iterator[None]:
 
 
 @contextmanager
-def web(*, core: str | None = WEB_CORE, threads: int = 4) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def web(*, core: str | None = WEB_CORE, threads: int = 16) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """One web process, as `make up` starts it, held to one core; gives its port."""
     port = free_port()
     command = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--no-ws"]

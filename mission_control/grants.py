@@ -204,10 +204,10 @@ GRANTS: dict[str, str] = {
         *("verified_at", "checked_at", "dropped_at", "restored_until"),
     ),
     "telemetry_archivepart": columns(
-        *("upto_id", "path", "rows", "bytes", "sha256", "mark", "first_at", "last_at", "verified_at", "restored_at")
+        *("generation", "upto_id", "path", "rows", "bytes", "sha256", "mark", "first_at", "last_at", "verified_at", "restored_at")
     )
     + ", DELETE",
-    "telemetry_erasure": columns("subject", "state", "hot_rows", "archived_rows", "days_done", "days_total", "error", "done_at"),
+    "telemetry_erasure": columns(*("subject", "state", "phase", "upto", "runs", "hot_rows", "archived_rows", "error", "done_at")),
     # History of governed objects: read, and added to
     **dict.fromkeys(
         (

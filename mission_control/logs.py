@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+
+from apps.core.domain.redaction import redact_json
+
+_PLAIN = (str, int, float, dict, list, tuple, type(None))
+
+
+def without_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What is logged goes through the rules of redaction: a message of a library may repeat what it was given."""
+    cleaned: dict[str, Any] = redact_json({name: value if isinstance(value, _PLAIN) else repr(value) for name, value in event.items()})[0]
+    return cleaned
 
 
 def logging_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
@@ -31,7 +42,7 @@ def logging_configuration(level: str, *, as_json: bool) -> dict[str, Any]:
             "structured": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": shared,
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, without_secrets, renderer],
             }
         },
         "handlers": {"standard": {"class": "logging.StreamHandler", "formatter": "structured"}},

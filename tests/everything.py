@@ -7,6 +7,7 @@ from decimal import Decimal
 from django.utils import timezone
 
 from apps.audit.models import ExportedHead
+from apps.core.ids import new_id
 from apps.core.models import IdempotencyRecord
 from apps.evals.models import EvalSet
 from apps.evals.tasks import score_runs
@@ -16,10 +17,12 @@ from apps.notices.services import choose_emails, create_webhook
 from apps.notices.services.notifying import spread_waiting
 from apps.promotions.models import ApprovalReminder, Promotion
 from apps.promotions.tasks import reassess_due
-from apps.telemetry.models import OpenTraces
+from apps.telemetry.models import Archive, ArchivePart, OpenTraces
 from apps.telemetry.services import add_pattern, add_price, set_policy
+from apps.telemetry.services.erasing import request_erasure
 from apps.telemetry.services.exports import request_export
 from apps.telemetry.services.pricing import AMOUNTS
+from apps.telemetry.services.retention import set_retention
 from apps.telemetry.tasks import roll_up_task
 from tests import factories as make
 from tests.notices.telling import told
@@ -65,6 +68,12 @@ def everything(world: World) -> None:
     add_price(ctx=system, provider="maker", model_id="m*", effective_from=timezone.now().date(), amounts=amounts)
     set_policy(ctx=system, changes={"redact_email": True})
     add_pattern(ctx=system, name="staff_number", pattern="EMP-[0-9]{6}")
+    archive = Archive.objects.create(tenant=world.tenant, day=timezone.now().date())
+    ArchivePart.objects.create(
+        tenant=world.tenant, archive=archive, generation=1, kind="run", number=1, after_id=new_id(), upto_id=new_id()
+    )
+    set_retention(ctx=system, changes={"hot_days": 9})
+    request_erasure(ctx=system, user_ref="u-1", reason="asked")
     group = make.group(world.tenant, make.user())
     for obj in (world.live.layer.pack, team, make.agent(world.tenant, team=team), EvalSet.objects.filter(tenant=world.tenant).first()):
         grant(ctx=system, group_id=group.pk, obj=obj, actions=["view"])

@@ -12,6 +12,12 @@ class TelemetryConfig(AppConfig):
     label = "telemetry"
 
     def ready(self) -> None:
+        from apps.core.health import remark
+        from apps.telemetry import purging
+        from apps.telemetry.selectors.archives import state_of_archives
+
+        remark("archives", state_of_archives)
+        purging.listen()
         post_migrate.connect(self.prepare_storage, sender=self, dispatch_uid="telemetry.storage")
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import date, timedelta
 from uuid import UUID
 
@@ -11,19 +12,22 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from apps.core.context import system_context
+from apps.core.context import in_tenant, system_context
 from apps.core.errors import Problem
 from apps.core.jobs import enqueue
 from apps.core.storage import StorageError
+from apps.telemetry.models import Archive
 from apps.telemetry.partitions import days_ready, make_partitions
-from apps.telemetry.selectors.archives import archive_owners, days_to_archive
+from apps.telemetry.selectors.archives import archive_owners, days_to_archive, tenants_with_erasures, unfinished_restorations
 from apps.telemetry.selectors.models import tenants_with_models
 from apps.telemetry.selectors.rollups import forget_rollups, tenants_to_roll_up
 from apps.telemetry.selectors.traces import tenants_with_traces_due
-from apps.telemetry.services.archiving import BusyError, OutOfTimeError, archive_day
+from apps.telemetry.services.archiving import BusyError, OutOfTimeError, archive_day, verify_archive
+from apps.telemetry.services.erasing import erase
 from apps.telemetry.services.exporting import export_turn, tend_exports
 from apps.telemetry.services.otlp import settle_traces
 from apps.telemetry.services.releasing import drop_days, expire, prune_ledger
+from apps.telemetry.services.restoring import restore_day
 from apps.telemetry.services.rolling import refresh_model_health, roll_up
 
 log = structlog.get_logger(__name__)
@@ -154,3 +158,51 @@ def drop_partitions_task() -> None:
 def prune_ledger_task() -> int:
     """Forgets old keys, a bounded number at a time; every ten minutes."""
     return prune_ledger()
+
+
+@shared_task(name="telemetry.restore")
+def restore_task(tenant_id: str, day: str) -> None:
+    """Brings a day back, as far as its time goes; then has itself called again."""
+    _in_turn(
+        "telemetry.restore", (tenant_id, day), lambda end: restore_day(tenant_id=UUID(tenant_id), day=date.fromisoformat(day), deadline=end)
+    )
+
+
+@shared_task(name="telemetry.erase")
+def erase_task(tenant_id: str) -> None:
+    """Erases what waits for it in a tenant, as far as its time goes; then has itself called again."""
+    _in_turn("telemetry.erase", (tenant_id,), lambda end: erase(tenant_id=UUID(tenant_id), deadline=end))
+
+
+@shared_task(name="telemetry.verify")
+def verify_task(tenant_id: str, day: str) -> None:
+    """Reads an archive again in full. What is wrong stands beside it, on its page and in `/readyz`."""
+    with in_tenant(UUID(tenant_id)):
+        archive = Archive.objects.get(tenant_id=tenant_id, day=day)
+    try:
+        verify_archive(archive=archive)
+    except StorageError as error:
+        log.exception("telemetry.archive_broken", tenant=tenant_id, day=day, error=str(error))
+        with in_tenant(UUID(tenant_id)):
+            Archive.objects.filter(pk=archive.pk).update(error=str(error)[:500])
+
+
+@shared_task(name="telemetry.resume")
+def resume_task() -> None:
+    """Finds restorations and erasures whose message was lost, or whose attempt failed."""
+    for tenant_id, day in unfinished_restorations():
+        enqueue("telemetry.restore", str(tenant_id), day.isoformat())
+    for tenant_id in tenants_with_erasures():
+        enqueue("telemetry.erase", str(tenant_id))
+
+
+def _in_turn(name: str, arguments: tuple[str, ...], call: Callable[[float], object]) -> None:
+    try:
+        call(time.monotonic() + ARCHIVE_BUDGET_S)
+    except OutOfTimeError:
+        enqueue(name, *arguments)
+    except BusyError:
+        enqueue(name, *arguments, countdown=RETRY_S)
+    except (StorageError, RuntimeError, Problem) as error:
+        # `telemetry.resume` has it tried again.
+        log.exception(f"{name}_failed", arguments=arguments, error=str(error))

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -24,7 +25,8 @@ OWNER = "mc_owner"
 APPLICATION = "mc_app"
 _ADMIN = "mc_admin"
 
-_DURABLE = {"shared_buffers": "256MB", "max_connections": "100", "max_wal_size": "2GB"}
+# Telemetry comes in bursts: with little WAL between checkpoints most of it would be whole pages, written again after each of them.
+_DURABLE = {"max_connections": "100", "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
 # A test cluster is thrown away, so nothing needs to reach the disk.
 _EPHEMERAL = {
     "shared_buffers": "128MB",
@@ -114,7 +116,7 @@ class Postgres:
         """Starts the server without waiting for it; `wait` follows. What a killed supervisor left is ended first."""
         self._end_leftover()
         settings = {
-            **(_EPHEMERAL if self.ephemeral else _DURABLE),
+            **(_EPHEMERAL if self.ephemeral else {"shared_buffers": f"{_buffers_mib()}MB", **_DURABLE}),
             "port": str(self._port),
             "listen_addresses": "127.0.0.1" if self.port else "",
             "unix_socket_directories": str(self.sockets),
@@ -140,7 +142,7 @@ class Postgres:
         """Returns once the server takes connections. Raises EmbeddedError with the reason when it does not."""
         assert self.process is not None
         pid = str(self.process.pid)
-        wait_until(lambda: self._status() == (pid, "ready"), self.process, what="PostgreSQL", timeout_s=60, log=self.log)
+        wait_until(lambda: self._status() == (pid, "ready"), self.process, what="PostgreSQL", timeout_s=300, log=self.log)
 
     def ensure_roles(self, database: str) -> None:
         """Creates the two roles and the owner's database where they are missing."""
@@ -182,6 +184,15 @@ class Postgres:
                 os.kill(pid, signal.SIGQUIT)
                 deadline += 10
             time.sleep(0.05)
+
+
+def _buffers_mib() -> int:
+    """An eighth of the memory that this machine, or the group of processes that this one is confined to, may use: 256 MiB to 4 GiB. Only what
+    is used of it is ever taken."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return max(256, min(memory // 8 // 2**20, 4096))
 
 
 def _pid_in(path: Path) -> int | None:

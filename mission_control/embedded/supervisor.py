@@ -190,7 +190,7 @@ class Supervisor:
     def _start_portal(self) -> None:
         wrapper = [sys.executable, "-m", "mission_control.embedded.child"]
         web = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1", "--no-ws"]
-        web += ["--blocking-threads", "4", "--respawn-failed-workers", "--workers-kill-timeout", "3", "mission_control.wsgi:application"]
+        web += ["--blocking-threads", "16", "--respawn-failed-workers", "--workers-kill-timeout", "3", "mission_control.wsgi:application"]
         stream = ["granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(self.stream_port), "--workers", "1", "--no-ws"]
         # A stream's request lasts for as long as its reader stays: what is too many says the application.
         stream += ["--http", "1", "--backlog", "4096", "--backpressure", "1000000", "--respawn-failed-workers"]

@@ -14,6 +14,8 @@ CACHE_STALENESS_S = -1.0
 RATE_TOKEN_PER_S = RATE_TENANT_PER_S = RATE_PEOPLE_PER_S = RATE_FAILURES_PER_S = 0.0
 # Nothing listens there: what a test starts as a stream has its own address.
 STREAM_URL = "http://127.0.0.1:1/api/v1/stream"
+# So that an archive can be asked for; tests that write one set a folder of their own.
+ARCHIVE_STORE = "/nowhere"
 OIDC_ALLOW_HTTP = True
 # Providers and receivers of the tests stand on loopback.
 EGRESS_ALLOW_HTTP = True

@@ -18,6 +18,7 @@ from django.test import Client
 from apps.audit.exports import verify_file
 from apps.audit.models import Event as AuditEvent
 from apps.evals.models import EvalCase, EvalResult, EvalRun
+from apps.fleet.models import Command, Harness
 from apps.identity.models import AgentToken, Delegation, Membership, Tenant, TenantGroup
 from apps.identity.services import suspend_agent, update_agent
 from apps.packs.models import Layer, Pack, PackGroupPermission, PackVersion, PointerChange, Subscription
@@ -263,6 +264,7 @@ def pages(acme: Office) -> dict[str, str]:
     found["reject"] = url(objects["promotion"], "reject")
     found["issue"] = url(objects["agent"], "issue-token")
     found["new-pack"] = list_url(Pack) + "act/create/"
+    found["list-harness"], found["order"] = list_url(Harness), list_url(Command) + "act/order/"
     group = TenantGroup.objects.filter(tenant=acme.tenant).first()
     found["group"], found["group-grant"] = url(group), url(group, "grant")
     found["grant"], found["grant-here"] = url(PackGroupPermission.objects.first()), url(objects["pack"], "grant")

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.core.domain.redaction import BUILT_IN, Redactor, clean_json, redact_json, redact_text
+from mission_control.logs import without_secrets
 
 CORPUS = json.loads((Path(__file__).parent / "redaction_corpus.json").read_text())
 LETTERS = string.ascii_letters + string.digits
@@ -222,3 +223,14 @@ def test_time_is_linear_in_hostile_text() -> None:
     cleaned, names = redact_text(header * 8000)
     assert (cleaned, names) == ("[redacted:private_key]\n" * 8000, ["private_key"])
     assert time.process_time() - began < 1.0  # 0.04 s; a scan to the end for each takes over 3 s
+
+
+def test_what_is_logged_is_redacted() -> None:
+    secret = "".join(positive(CORPUS["positives"][0], 0)[1:2])
+    event = {"event": f"it said {secret}", "exception": ValueError(secret), "password": "plain words", "count": 3}
+    assert without_secrets(None, "error", event) == {
+        "event": "it said [redacted:openai_key]",
+        "exception": "ValueError('[redacted:openai_key]')",
+        "password": "[redacted:sensitive_key]",
+        "count": 3,
+    }

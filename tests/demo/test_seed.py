@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.hashers import is_password_usable
 from django.core.management import CommandError, call_command
 from django.db.models import Model
+from django.test import Client
 
 from apps.audit.models import Event
 from apps.audit.services import verify_tenant
@@ -131,6 +132,9 @@ def test_removed_it_is_gone_but_for_the_record(folder: Path, owner_sql: Callable
     make.champion(kept, "own", "tenant:kept")
     before = counts()
     run("seed_demo")
+    token = next(token for path, token in read_tokens(folder / NAME).agents.items() if path.startswith("platform/"))
+    seen = Client().post("/api/v1/heartbeat", {"instance": "demo"}, content_type="application/json", headers=make.bearer(token))
+    assert seen.status_code == 200
     with pytest.raises(CommandError, match="--yes"):
         run("remove_demo")
     make.subscription(kept, Pack.objects.get(slug="hr-ops-pack"))

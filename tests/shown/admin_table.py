@@ -47,6 +47,9 @@ telemetry.Price                    view    library   price
 telemetry.RedactionPolicy          view    own       redaction policy
 telemetry.RedactionPattern         view    own       redaction pattern
 telemetry.ModelHealth              view    own       model health
+telemetry.Archive                  view    own       archive
+telemetry.RetentionPolicy          view    own       retention policy
+telemetry.Erasure                  view    own       erasure
 evals.EvalSet                      view+   library   eval set
 evals.EvalCase                     view+   library   case
 evals.EvalRun                      view+   library   answered run
@@ -72,6 +75,11 @@ fleet.ActionRequest                view+   own       action request
 """
 
 ACTS = """
+telemetry.Archive      *archive           manage_tenant      home      none      -                302
+telemetry.Archive      verify             audit              tenant    own       archive          302
+telemetry.Archive      restore            manage_tenant      tenant    own       archive          302
+telemetry.RetentionPolicy  *set           manage_tenant      home      none      -                302
+telemetry.Erasure      *erase             manage_tenant      home      none      -                302
 audit.Event            *verify            audit              home      none      -                200
 audit.Event            *export            export             home      none      -                200
 identity.Organisation  *create            govern             home      none      -                302

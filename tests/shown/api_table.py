@@ -171,6 +171,17 @@ get     exports/{pk}/                 view               tenant     own       20
 delete  exports/{pk}/                 export             tenant     own       204
 post    exports/{pk}/cancel/          export             tenant     own       409
 get     exports/{pk}/download/        export             tenant     own       200
+get     archives/                     view               home       list      200
+post    archives/                     manage_tenant      home       none      202
+get     archives/{pk}/                view               tenant     own       200
+post    archives/{pk}/verify/         audit              tenant     own       202
+post    archives/{pk}/restore/        manage_tenant      tenant     own       202
+get     archives/search/              audit              home       none      200
+get     retention/                    view               home       none      200
+patch   retention/                    manage_tenant      home       none      200
+get     erasures/                     view               home       list      200
+post    erasures/                     manage_tenant      home       none      202
+get     erasures/{pk}/                view               tenant     own       200
 get     resolve                       resolve            home       library   200   agent@team=409
 post    telemetry/runs                telemetry          home       none      202
 post    telemetry/events              telemetry          home       none      202
@@ -221,6 +232,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "post redaction/try/": {"text": "hello"},
     "post redaction/patterns/": {"name": "staff_number", "pattern": "EMP-[0-9]{6}"},
     "patch redaction/patterns/{pk}/": {"enabled": False},
+    "post archives/": {"day": "2026-01-01"},
+    "post archives/{pk}/restore/": {"confirm": "@archived_day"},
+    "patch retention/": {"hot_days": 9},
+    "post erasures/": {"user_ref": "u-9", "reason": "asked"},
     "post telemetry/runs": {"producer": "p", "seq": 1, "runs": [{"run_id": "r", "started_at": "2026-01-01T00:00:00Z"}]},
     "post heartbeat": {"status": "working", "serving": []},
     "post control/": {"target": "agent:$tenant.slug/$agent.slug", "action": "resume"},
@@ -234,6 +249,8 @@ OBJECTS = {
     "actions": ("action request", "pk"),
     "agents": ("agent", "slug"),
     "control": ("command", "pk"),
+    "archives": ("archive", "pk"),
+    "erasures": ("erasure", "pk"),
     "decisions": ("decision", "pk"),
     "delegations": ("delegation", "pk"),
     "eval-results": ("result", "pk"),

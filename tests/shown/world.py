@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +23,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from apps.audit.models import Event as AuditEvent
 from apps.core.context import ActionContext, Actor, RoleGrant
 from apps.core.generations import watcher
+from apps.core.ids import new_id
 from apps.evals.models import EvalCase, EvalItem, EvalResult, EvalRun
 from apps.evals.services.answers import lease_cases, submit_outputs
 from apps.evals.services.online import score_batch
@@ -40,8 +41,9 @@ from apps.promotions.models import Aim, Approval, Decision, Promotion, State
 from apps.promotions.services.approving import approve_promotion
 from apps.promotions.services.going_live import bootstrap, start_promotion
 from apps.promotions.services.requests import request_promotion
-from apps.telemetry.models import Event, Export, ModelHealth, Producer, Run, RunScore
+from apps.telemetry.models import Archive, ArchivePart, Event, Export, ModelHealth, Producer, RetentionPolicy, Run, RunScore
 from apps.telemetry.services import add_pattern, add_price, set_policy
+from apps.telemetry.services.erasing import request_erasure
 from apps.telemetry.services.exporting import write_export
 from apps.telemetry.services.exports import request_export
 from apps.telemetry.services.pricing import AMOUNTS
@@ -168,6 +170,7 @@ def furnish(name: str, tenant: Tenant, team: Team | None, scope: str, library: P
     _notices(place)
     _telemetry(place, mark)
     _fleet(place, mark)
+    _archives(place, mark)
     things: dict[str, Any] = place.objects
     if library is not None and team is None:
         things["subscription"] = make.subscription(tenant, library.objects["pack"])  # type: ignore[arg-type]
@@ -370,6 +373,33 @@ def _fleet(place: Place, mark: str) -> None:
         "command": order(ctx=make.system(place.tenant.pk), target=target, action="pause", reason=mark),
         "action request": request_action(ctx=agent_context(agent), tool="mail.send", arguments={"text": mark}, reason=mark),
     }
+
+
+def _archives(place: Place, mark: str) -> None:
+    """A day of long ago, that is in the archive only; a policy, and an erasure that waits. A team's things are its tenant's here."""
+    tenant, day = place.tenant, date(2025, 12, 31)
+    archive, _ = Archive.objects.get_or_create(
+        tenant=tenant,
+        day=day,
+        defaults={
+            "state": "dropped",
+            "manifest": f"archives/{mark}",
+            "manifest_sha256": "0" * 64,
+            "verified_at": timezone.now(),
+        },
+    )
+    ArchivePart.objects.get_or_create(
+        tenant=tenant,
+        archive=archive,
+        generation=1,
+        kind="run",
+        number=1,
+        defaults={"after_id": new_id(), "upto_id": new_id(), "path": mark},
+    )
+    policy, _ = RetentionPolicy.objects.get_or_create(tenant=tenant)
+    erasure = request_erasure(ctx=make.system(tenant.pk), user_ref=mark, reason=mark)
+    place.objects |= {"archive": archive, "retention policy": policy, "erasure": erasure}
+    place.values |= {"archived_day": day.isoformat()}
 
 
 def agent_context(agent: Agent) -> ActionContext:

@@ -249,5 +249,6 @@ def test_one_ill_typed_span_in_json_is_refused_alone() -> None:
 @pytest.mark.django_db
 def test_traffic_that_is_no_agents_is_taken_and_not_stored() -> None:
     sender = harness()
-    send(sender, span("GET /", {"http.request.method": "GET"}), span("SELECT", {"db.system.name": "postgresql"}))
+    response = post(sender, as_protobuf([span("GET /", {"http.request.method": "GET"}), span("SELECT", {"db.system.name": "postgresql"})]))
+    assert (partial(response), response["X-Spans-Ignored"]) == ((0, ""), "2")
     assert not Event.objects.exists() and not Run.objects.exists()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.test import Client
 from django.utils import timezone
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from apps.core.context import EVERY_USER, in_tenant
 from apps.telemetry.models import Event, OpenTraces, Run, UnscoredBatch
 from apps.telemetry.services.otlp import SETTLE, SETTLE_LAST, settle_traces
+from apps.telemetry.services.rolling import roll_up
 from apps.telemetry.tasks import settle_traces_task
 from tests import factories
 from tests.telemetry.sending import Harness, harness
@@ -119,6 +121,38 @@ def test_runs_add_up_their_own_calls_once() -> None:
     assert sorted(len(batch.row_ids) for batch in UnscoredBatch.objects.all()) in ([1, 2], [3])
     settle(sender, SETTLE + SETTLE_LAST + timedelta(seconds=5))
     assert not OpenTraces.objects.exists()
+
+
+def test_a_run_costs_what_its_calls_cost_each_by_its_own_model() -> None:
+    sender, trace = harness(), new_trace()
+    calls = [chat(trace, A, 1_000_000), chat(trace, A, 1_000_000, "claude-haiku-4-5-x")]
+    for call, provider in zip(calls, ("openai", "anthropic"), strict=True):
+        del call["attributes"]["mc.cost_usd"]
+        call["attributes"] |= {"gen_ai.provider.name": provider, "gen_ai.usage.output_tokens": 0}
+    send(sender, agent(trace, A), *calls)
+    settle(sender)
+    # Half of the input came from the cache: (0.25 + 0.025) / 2 and (1 + 0.10) / 2 dollars.
+    assert sorted(Event.objects.exclude(cost_micros=None).values_list("cost_micros", flat=True)) == [137_500, 550_000]
+    assert (Run.objects.get().cost_micros, Run.objects.get().model_id) == (687_500, None)
+
+
+def test_what_learns_its_tier_late_is_found_and_counted_by_it_once() -> None:
+    sender, trace = harness(), new_trace()
+    system = factories.system(sender.tenant.pk)
+    send(sender, chat(trace, A))
+    roll_up(ctx=system)
+    send(sender, agent(trace, A))
+    settle(sender)
+    for _ in range(3):
+        roll_up(ctx=system)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT value, sum(count)::int FROM telemetry_facetcount WHERE dimension IN ('tier', 'flag') GROUP BY 1")
+        counted = dict(cursor.fetchall())
+    assert counted["T1"] == 3 and "unsettled" not in counted
+    person = factories.user(sender.tenant, "viewer")
+    headers = factories.bearer(factories.api_token(person, sender.tenant))
+    found = Client().get("/api/v1/events/", {"tier": "T1", "root_task_id": trace}, headers=headers).json()["results"]
+    assert len(found) == 2
 
 
 def test_what_an_agent_reports_itself_stands() -> None:

@@ -42,6 +42,7 @@ OF_LAYERS = (
     ("evals_evalresult", f"eval_run_id IN ({_RUNS})"),
     ("evals_evalitem", f"eval_run_id IN ({_RUNS})"),
     ("evals_evalrun", "layer_id = ANY(%s)"),
+    ("fleet_suggestion", "version_id IN (SELECT id FROM packs_packversion WHERE layer_id = ANY(%s))"),
     ("packs_pointerchange", "layer_id = ANY(%s)"),
     ("packs_packversion", "layer_id = ANY(%s)"),
     ("packs_layer", "id = ANY(%s)"),
@@ -53,6 +54,13 @@ OF_PACKS = (
     ("packs_packgrouppermission", "content_object_id = ANY(%s)"),
     ("packs_subscription", "pack_id = ANY(%s)"),
     ("packs_pack", "id = ANY(%s)"),
+)
+OF_AGENTS = (
+    ("fleet_serving", "harness_id IN (SELECT id FROM fleet_harness WHERE agent_id = ANY(%s))"),
+    *((f"fleet_{name}", "agent_id = ANY(%s)") for name in ("harness", "delivery", "command", "actionrequest", "suggestion")),
+    ("identity_agenttoken", "agent_id = ANY(%s)"),
+    ("identity_agentgrouppermission", "content_object_id = ANY(%s)"),
+    ("identity_agent", "id = ANY(%s)"),
 )
 HISTORIES = {model._meta.db_table: history_table(model) for model in governed()}
 
@@ -91,9 +99,8 @@ def remove_from_platform() -> Removed:
             _delete(cursor, removed, table, condition, layers)
         for table, condition in OF_PACKS:
             _delete(cursor, removed, table, condition, packs)
-        _delete(cursor, removed, "identity_agenttoken", "agent_id = ANY(%s)", agents)
-        _delete(cursor, removed, "identity_agentgrouppermission", "content_object_id = ANY(%s)", agents)
-        _delete(cursor, removed, "identity_agent", "id = ANY(%s)", agents)
+        for table, condition in OF_AGENTS:
+            _delete(cursor, removed, table, condition, agents)
         _remove_people(cursor, removed)
         cursor.execute("SET LOCAL app.purge = ''")
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")

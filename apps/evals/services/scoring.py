@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from apps.core.domain.redaction import redact_text
 from apps.evals.domain.checks import score_output
 from apps.evals.domain.pairing import answer_of
 from apps.evals.models import EvalItem, EvalResult, EvalRun
 from apps.evals.services.submission import Answer
+from apps.telemetry.selectors.rules import redactor_of
 
 
 def score(run: EvalRun, item: EvalItem, answer: Answer, content: Mapping[str, Any], *, agent_id: UUID | None) -> EvalResult:
@@ -31,6 +31,7 @@ def score(run: EvalRun, item: EvalItem, answer: Answer, content: Mapping[str, An
     expectations = {"input": case.input, "expected": case.expected, "tags": case.tags}
     scored = score_output(run.rubric, output=answer.output, case=expectations, facts=facts)
     dimensions = answer_of(case.pk, answer.repeat, scored).dimensions
+    redactor = redactor_of(run.tenant_id)
     failed = [result for result in scored.results if result.passed is False]
     return EvalResult(
         tenant_id=run.tenant_id,
@@ -40,7 +41,7 @@ def score(run: EvalRun, item: EvalItem, answer: Answer, content: Mapping[str, An
         repeat=item.repeat,
         run_id=answer.run_id,
         agent_id=agent_id,
-        output=redact_text(answer.output)[0],
+        output=redactor.redact_text(answer.output)[0],
         latency_ms=answer.latency_ms,
         cost_micros=answer.cost_micros,
         tokens_in=answer.tokens_in,
@@ -48,7 +49,7 @@ def score(run: EvalRun, item: EvalItem, answer: Answer, content: Mapping[str, An
         deterministic_score=scored.score,
         safety_passed=dimensions.get("safety"),
         format_passed=dimensions.get("format"),
-        comments="\n".join(f"{result.id}: {result.detail}" for result in failed),
+        comments=redactor.redact_text("\n".join(f"{result.id}: {result.detail}" for result in failed))[0],
         detail=scored.detail(),
     )
 
@@ -58,6 +59,5 @@ def same_answer(answer: Answer, known: EvalResult | Answer) -> bool:
     if isinstance(known, Answer):
         return answer == known
     stored = (known.output, known.run_id, known.latency_ms, known.cost_micros, known.tokens_in, known.tokens_out)
-    return stored == (
-        redact_text(answer.output)[0], answer.run_id, answer.latency_ms, answer.cost_micros, answer.tokens_in, answer.tokens_out
-    )  # fmt: skip
+    output = redactor_of(known.tenant_id).redact_text(answer.output)[0]
+    return stored == (output, answer.run_id, answer.latency_ms, answer.cost_micros, answer.tokens_in, answer.tokens_out)

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from apps.core.admin import Facts, GovernedAdmin, Relatives, cells, columns, filters
 from apps.core.admin.columns import Column
@@ -18,6 +19,7 @@ from apps.fleet.domain.liveness import silent_after
 from apps.fleet.models import Delivery, Harness, Serving
 from apps.fleet.selectors.harnesses import STATES, in_state
 
+LINE = SafeString("<br>")
 STATE = Column("State", lambda row: cells.badge(row.state(timezone.now())))
 STALE = Column("Should resolve again", lambda row: cells.words(row.stale))
 FLAGS = Column("Flags", lambda row: cells.words(row.flags))
@@ -32,7 +34,7 @@ def _serves(harness: Harness) -> object:
         (row.pack, cells.digest(row.digest, 8), cells.badge("stale") if row.pack in harness.stale else "")
         for row in sorted(rows, key=lambda row: (row.pack, row.arm))
     )
-    return format_html_join(format_html("<br>"), "{} {} {}", shown)
+    return format_html_join(LINE, "{} {} {}", shown)
 
 
 class ByState(SimpleListFilter):

@@ -12,6 +12,7 @@ from django.db.backends.utils import CursorWrapper
 from apps.audit.services import record
 from apps.core.context import ActionContext
 from apps.core.errors import problem
+from apps.core.events import publish_on_commit
 from apps.core.history import history_table
 from apps.identity.domain.platform import platform_id
 from apps.identity.models import Organisation, Tenant, TenantStatus, User
@@ -61,6 +62,8 @@ def purge_tenant(*, ctx: ActionContext, slug: str) -> dict[str, int]:
                 text = str(error).splitlines()[0]
                 raise problem("wrong_state", f"Something outside the tenant still refers to it, so nothing was removed: {text}") from error
         record(ctx, "identity.tenant_purged", tenant, data={"slug": slug, "rows": removed})
+        # What lies outside of the database goes once this is durable.
+        publish_on_commit(ctx, "identity.tenant_purged", tenant_id=tenant.pk)
         return removed
 
 

@@ -82,10 +82,14 @@ OF_EVENTS = (
     filters.typed("mcp_tool", "MCP tool"),
     *_KEYS,
 )
-_NAMES: Mapping[Kind, tuple[str, ...]] = {
-    kind: tuple(each.parameter_name for each in listed if isinstance(each, type) and each not in (listed[0], AGENT))
-    for kind, listed in (("runs", OF_RUNS), ("events", OF_EVENTS))
-}
+
+
+def _names(listed: tuple[Any, ...]) -> tuple[str, ...]:
+    """Parameters that mean to an export what they mean here; time and agent are said otherwise."""
+    return tuple(each.parameter_name for each in listed if isinstance(each, type) and each not in (listed[0], AGENT))
+
+
+_NAMES: Mapping[Kind, tuple[str, ...]] = {"runs": _names(OF_RUNS), "events": _names(OF_EVENTS)}
 
 
 def as_asked(ctx: ActionContext, kind: Kind, query: Mapping[str, str]) -> dict[str, str]:

@@ -29,7 +29,9 @@ class ReportedFilter(filters.FilterSet):
     skill = filters.CharFilter("skill")
     run_id = filters.CharFilter("run_id")
     root_task_id = filters.CharFilter("root_task_id")
-    flag = filters.CharFilter(method="with_flag", help_text="`untraced`, `mismatch`, `redacted` or another mark of the row.")
+    flag = filters.CharFilter(
+        method="with_flag", help_text="`untraced`, `mismatch`, `redacted`, `priced`, `unpriced`, `tokens_inconsistent`, `clock_skew`, …"
+    )
     since = filters.IsoDateTimeFilter("created_at", lookup_expr="gte")
     until = filters.IsoDateTimeFilter("created_at", lookup_expr="lt")
 

@@ -50,7 +50,10 @@ def _take(request: HttpRequest) -> HttpResponse:
     media_type = media_type_of(request)
     with gate():
         taken = ingest_spans(ctx=ctx, sender=sender, decoded=_DECODERS[media_type](body))
-    return HttpResponse(answer(media_type, len(taken.refused), _why(taken)), content_type=media_type)
+    response = HttpResponse(answer(media_type, len(taken.refused), _why(taken)), content_type=media_type)
+    # For whoever wonders where their spans are: those that are no agent's.
+    response["X-Spans-Ignored"] = str(taken.ignored)
+    return response
 
 
 def _why(taken: Taken) -> str:

@@ -159,7 +159,7 @@ class SnapshotView(ContextView):
         return Response({"results": RootSerializer(found, many=True).data, "next": link, "previous": None})
 
     def _link(self, request: Request, cursor: str) -> str:
-        kept = {name: value for name, value in request.query_params.items() if name != "cursor"}
+        kept = {name: str(value) for name, value in request.query_params.items() if name != "cursor"}
         return request.build_absolute_uri(f"{request.path}?{urlencode({**kept, 'cursor': cursor})}")
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
+from apps.telemetry.api.archives import ArchiveViewSet, ErasureViewSet, RetentionView
 from apps.telemetry.api.exports import ExportViewSet
 from apps.telemetry.api.figures import FacetsView, MetricsView, ModelHealthViewSet
 from apps.telemetry.api.otlp import traces_view
@@ -19,6 +20,8 @@ router.register("producers", ProducerViewSet, basename="producer")
 router.register("redaction/patterns", PatternViewSet, basename="redaction-pattern")
 router.register("exports", ExportViewSet, basename="export")
 router.register("models/health", ModelHealthViewSet, basename="model-health")
+router.register("archives", ArchiveViewSet, basename="archive")
+router.register("erasures", ErasureViewSet, basename="erasure")
 
 urlpatterns = [
     path("redaction/", RedactionView.as_view(), name="redaction"),
@@ -30,5 +33,6 @@ urlpatterns = [
     path("metrics/", MetricsView.as_view(), name="metrics"),
     path("runs/facets/", FacetsView.as_view(kind="run"), name="run-facets"),
     path("events/facets/", FacetsView.as_view(kind="event"), name="event-facets"),
+    path("retention/", RetentionView.as_view(), name="retention"),
     path("", include(router.urls)),
 ]

@@ -27,8 +27,9 @@ from apps.telemetry.services.screening import screen_error
 
 Item = TypeVar("Item", RunItem, EventItem)
 
-# A batch takes some 40 MiB at the most while it is worked on; more at a time than the database can use at once gains nothing.
-gate = Gate(working=8, waiting=24, patience_s=2.0)
+# A batch takes some 40 MiB at the most while it is worked on; more at a time than the database can use at once gains nothing. Together they are
+# fewer than the threads of a web process (16 under `make up`), so that batches never keep resolve and the pages waiting.
+gate = Gate(working=4, waiting=8, patience_s=2.0)
 
 ENCODING = Parameter("Content-Encoding", "gzip or zstd; the limit of 5 MiB holds before and after decompression.", where="header")
 

@@ -23,7 +23,7 @@ _COMMON: Final = {
 FIELDS: Final[Mapping[Kind, Mapping[str, str]]] = {
     "runs": {
         **_COMMON,
-        **dict.fromkeys(("pack", "arm", "task_type"), "text"),
+        **dict.fromkeys(("pack", "arm", "task_type", "user_ref"), "text"),
         "pack_version": "number",
         "success": "truth",
         "final": "truth",

@@ -81,11 +81,8 @@ def inconsistent(tokens: Counts) -> bool:
 _PRICED = (PRICED,)
 
 
-class Judged(NamedTuple):
-    """What is stored: the cost in micro-dollars (None: not known), and flags."""
-
-    cost_micros: int | None
-    flags: tuple[str, ...]
+# What is stored: the cost in micro-dollars (None: not known), and flags.
+Judged = tuple[int | None, tuple[str, ...]]
 
 
 def judge(reported: int | None, tokens: Counts, price: Price | None) -> Judged:
@@ -93,14 +90,14 @@ def judge(reported: int | None, tokens: Counts, price: Price | None) -> Judged:
     cost nor a price), `tokens_inconsistent`, `cost_differs` (the table says something else than was reported)."""
     flags = (INCONSISTENT,) if inconsistent(tokens) else ()
     if tokens[0] is None and tokens[1] is None:
-        return Judged(reported, flags)
+        return reported, flags
     if price is None:
-        return Judged(reported, flags if reported is not None else (*flags, UNPRICED))
+        return reported, flags if reported is not None else (*flags, UNPRICED)
     computed = cost_of(price, tokens)
     if reported is None:
-        return Judged(computed, (*flags, PRICED) if flags else _PRICED)
+        return computed, (*flags, PRICED) if flags else _PRICED
     off = abs(reported - computed)
-    return Judged(reported, (*flags, DIFFERS) if off > TOLERANCE_MICROS and 100 * off > TOLERANCE_PCT * computed else flags)
+    return reported, (*flags, DIFFERS) if off > TOLERANCE_MICROS and 100 * off > TOLERANCE_PCT * computed else flags
 
 
 @dataclass(slots=True)

@@ -61,6 +61,9 @@ _ARRAYS = ("flags", "redactions")
 ARRAY_COLUMNS = frozenset(_ARRAYS)
 _REFERENCES = frozenset({"user_ref", "root_task_id", "task_id", "run_id"})
 _CONTENT = frozenset({"input", "output", "message", "payload"})
+# What a payload may hold besides texts, and where the metadata of a span's run holds some.
+_COUNTS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_TEXTS_OF_SPANS = frozenset({"attributes", "exceptions"})
 _CLAIMS = ("tenant", "team", "agent", "arm", "rollout")
 _EVENT_CLAIMS = _CLAIMS[:3]
 
@@ -197,6 +200,17 @@ def event_row(
     return Row(values, marks, names)
 
 
+def _without_texts(value: Any) -> dict[str, Any] | None:
+    """Of a payload what says where an event stands and what it used; of a text nothing."""
+    if not isinstance(value, dict):
+        return None
+    kept = {name: value[name] for name in _COUNTS if isinstance(value.get(name), int)}
+    parent = value.get("parent_task_id")
+    if isinstance(parent, str) and len(parent) <= MAX_NAME:
+        kept["parent_task_id"] = parent
+    return kept or None
+
+
 def _prepared(
     item: RunItem | EventItem,
     fields: _Fields,
@@ -212,8 +226,12 @@ def _prepared(
     if not redactor.stores_texts:
         for place in fields.content:
             if values[place] is not None:
-                values[place] = None
+                values[place] = _without_texts(values[place])
                 marks.add("metrics_only")
+        if fields is _RUN and values[fields.catch_all]:
+            values[fields.catch_all] = {
+                name: value for name, value in values[fields.catch_all].items() if name not in _TEXTS_OF_SPANS
+            } or None
     claimed = mismatches(item, truth) if truth else None
     if claimed:
         marks.add("mismatch")
@@ -222,7 +240,8 @@ def _prepared(
     if not clean and not redactor.clean_json(encode_item(item) if body is None else body):
         for place, value in enumerate(values):
             if isinstance(value, str | list | dict):
-                cleaned, fired = redactor.reference(value) if place in fields.references else redactor.redact_json(value)
+                refers = isinstance(value, str) and place in fields.references
+                cleaned, fired = redactor.reference(str(value)) if refers else redactor.redact_json(value)
                 names.update(fired)
                 # A mark may be longer than what it replaces; a name must still fit its column.
                 values[place] = cleaned[:MAX_NAME] if fired and isinstance(cleaned, str) and place not in fields.json_or_text else cleaned

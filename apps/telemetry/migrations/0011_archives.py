@@ -121,11 +121,15 @@ END $$;
 REVOKE ALL ON FUNCTION telemetry_release(date, uuid) FROM PUBLIC;
 """
 
-# Which tenants have archives to look after, and how many of them are in trouble: ids and a number only.
+# Which tenants have archives or erasures to look after, and how many wait: ids and numbers only.
 OWNERS = """
-CREATE FUNCTION telemetry_archive_owners() RETURNS TABLE (tenant_id uuid, failing bigint)
+CREATE FUNCTION telemetry_archive_owners() RETURNS TABLE (tenant_id uuid, failing bigint, restoring bigint, erasing bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-    SELECT a.tenant_id, count(*) FILTER (WHERE a.error <> '') FROM public.telemetry_archive a GROUP BY a.tenant_id ORDER BY a.tenant_id
+    SELECT w.tenant_id, sum(w.failing)::bigint, sum(w.restoring)::bigint, sum(w.erasing)::bigint FROM (
+        SELECT a.tenant_id, (a.error <> '')::int AS failing, (a.state = 'restoring')::int AS restoring, 0 AS erasing
+        FROM public.telemetry_archive a
+        UNION ALL SELECT e.tenant_id, (e.error <> '')::int, 0, (e.state <> 'done')::int FROM public.telemetry_erasure e
+    ) w GROUP BY w.tenant_id ORDER BY w.tenant_id
 $$;
 REVOKE ALL ON FUNCTION telemetry_archive_owners() FROM PUBLIC;
 """
@@ -275,8 +279,14 @@ class Migration(migrations.Migration):
                 ),
                 ("hot_rows", models.BigIntegerField(default=0)),
                 ("archived_rows", models.BigIntegerField(default=0)),
-                ("days_done", models.PositiveIntegerField(default=0)),
-                ("days_total", models.PositiveIntegerField(default=0)),
+                (
+                    "phase",
+                    models.CharField(
+                        choices=[("collect", "finding the user's runs"), ("rewrite", "removing them")], default="collect", max_length=10
+                    ),
+                ),
+                ("upto", models.DateField(null=True)),
+                ("runs", models.JSONField(default=list)),
                 ("error", models.CharField(blank=True, max_length=500)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("done_at", models.DateTimeField(null=True)),

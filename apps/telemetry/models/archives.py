@@ -130,14 +130,20 @@ class Erasure(TenantOwned):
         RUNNING = "running"
         DONE = "done"
 
+    class Phase(models.TextChoices):
+        COLLECT = "collect", "finding the user's runs"
+        REWRITE = "rewrite", "removing them"
+
     subject = models.CharField(max_length=200, blank=True)
     salt = models.BinaryField(max_length=16)
     hash = models.BinaryField(max_length=32)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    phase = models.CharField(max_length=10, choices=Phase.choices, default=Phase.COLLECT)
+    # The last archived day that this phase is done with; and the user's runs, whose events and scores go too.
+    upto = models.DateField(null=True)
+    runs = models.JSONField(default=list)
     hot_rows = models.BigIntegerField(default=0)
     archived_rows = models.BigIntegerField(default=0)
-    days_done = models.PositiveIntegerField(default=0)
-    days_total = models.PositiveIntegerField(default=0)
     error = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     done_at = models.DateTimeField(null=True)

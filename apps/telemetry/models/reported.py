@@ -55,7 +55,7 @@ class Reported(TenantOwned):
     received_at = models.DateTimeField()
     producer = text()
     producer_seq = models.BigIntegerField(null=True)
-    # `untraced`, `mismatch`, `redacted`; and the names of the redaction rules that fired.
+    # `untraced`, `mismatch`, `redacted`, those of costs and clocks (docs/costs.md); and the names of the redaction rules that fired.
     flags = ArrayField(models.TextField(), default=list)
     redactions = ArrayField(models.TextField(), default=list)
 

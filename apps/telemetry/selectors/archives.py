@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from apps.core.context import in_tenant
@@ -21,11 +23,40 @@ def hot_days_in_database() -> list[tuple[UUID | None, date, bool]]:
         return cursor.fetchall()
 
 
-def archive_owners() -> dict[UUID, int]:
-    """Tenants that have archives, and how many of each are in trouble."""
+class Owner(NamedTuple):
+    """What waits in a tenant: archives in trouble, days on their way back, erasures that are not done."""
+
+    failing: int
+    restoring: int
+    erasing: int
+
+
+def archive_owners() -> dict[UUID, Owner]:
+    """Tenants that have archives or erasures, and what waits in each."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT tenant_id, failing FROM telemetry_archive_owners()")
-        return dict(cursor.fetchall())
+        cursor.execute("SELECT tenant_id, failing, restoring, erasing FROM telemetry_archive_owners()")
+        return {tenant_id: Owner(*figures) for tenant_id, *figures in cursor.fetchall()}
+
+
+def tenants_with_erasures() -> list[UUID]:
+    return [tenant_id for tenant_id, owner in archive_owners().items() if owner.erasing]
+
+
+def unfinished_restorations() -> list[tuple[UUID, date]]:
+    found: list[tuple[UUID, date]] = []
+    for tenant_id in [tenant_id for tenant_id, owner in archive_owners().items() if owner.restoring]:
+        with in_tenant(tenant_id):
+            rows = Archive.objects.filter(tenant_id=tenant_id, state=ArchiveState.RESTORING)
+            found += [(tenant_id, day) for day in rows.values_list("day", flat=True)]
+    return found
+
+
+def state_of_archives() -> str:
+    """For the readiness page."""
+    if not settings.ARCHIVE_STORE:
+        return "no store is set (ARCHIVE_STORE); nothing leaves the database"
+    failing = sum(owner.failing for owner in archive_owners().values())
+    return f"failing: {failing} days; see the page of archives" if failing else "ok"
 
 
 def days_to_archive() -> list[tuple[UUID, date]]:

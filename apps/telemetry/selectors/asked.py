@@ -8,21 +8,21 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 
 from apps.core.context import ActionContext
 from apps.identity.models import Agent
 from apps.telemetry.domain.asked import Kind
 from apps.telemetry.models import Event, Run
 
-MODELS: Final[Mapping[Kind, type[Model]]] = {"runs": Run, "events": Event}
+MODELS: Final[Mapping[Kind, type[Run] | type[Event]]] = {"runs": Run, "events": Event}
 # The partition's key, which is nobody's business.
 _OURS: Final = frozenset({"day"})
 
 
 def narrowed(ctx: ActionContext, kind: Kind, filters: Mapping[str, Any]) -> QuerySet[Any]:
     """The rows that `ctx` sees and that the filters (of `domain.asked.parse`) let through, newest first."""
-    rows: QuerySet[Any] = MODELS[kind]._default_manager.restrict(ctx).order_by("-created_at", "-id")
+    rows: QuerySet[Any] = MODELS[kind].objects.restrict(ctx).order_by("-created_at", "-id")
     for name, value in filters.items():
         if name == "agent":
             tenant, slash, slug = value.rpartition("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -22,7 +22,7 @@ SELECT id, roots, last FROM telemetry_opentraces WHERE tenant_id = %s AND due_at
 _OF_A_SPAN = "'^[0-9a-f]{32}-[0-9a-f]{16}$'"
 _STEPS = f"""
 SELECT id, day, event_id, payload ->> 'parent_task_id', run_id, tier, action, provider, model_id, tokens_in, tokens_out,
-    payload ->> 'cached_tokens', payload ->> 'cache_write_tokens', payload ->> 'reasoning_tokens', cost_micros, mcp_server, root_task_id
+    payload ->> 'cached_tokens', payload ->> 'cache_write_tokens', payload ->> 'reasoning_tokens', cost_micros, mcp_server, created_at, root_task_id
 FROM telemetry_event WHERE tenant_id = %s AND root_task_id = ANY(%s) AND day >= %s AND event_id ~ {_OF_A_SPAN}
 """  # noqa: S608 -- a constant
 _RUNS = f"""
@@ -40,12 +40,20 @@ class Claimed:
     last: set[str]
 
 
+class Row(NamedTuple):
+    """Where an event is stored, and when it happened."""
+
+    id: UUID
+    day: date
+    at: datetime
+
+
 @dataclass(slots=True)
 class Trace:
-    """What is stored under one root task: the steps, where their rows are, the open runs, and whose (agent, team) each run is."""
+    """What is stored under one root task: the steps, their rows, the open runs, and whose (agent, team) each run is."""
 
     steps: list[Step]
-    rows: dict[str, tuple[UUID, date]]
+    rows: dict[str, Row]
     runs: list[OpenRun]
     owners: dict[str, tuple[UUID, UUID | None]]
 
@@ -73,9 +81,9 @@ def stored_traces(tenant_id: UUID, roots: Collection[str], today: date) -> dict[
     with connection.cursor() as cursor:
         cursor.execute(_STEPS, wanted)
         for row in cursor.fetchall():
-            trace = found.setdefault(row[16], Trace([], {}, [], {}))
+            trace = found.setdefault(row[17], Trace([], {}, [], {}))
             trace.steps.append(_step(row))
-            trace.rows[row[2]] = row[0], row[1]
+            trace.rows[row[2]] = Row(row[0], row[1], row[16])
         cursor.execute(_RUNS, wanted)
         for run_id, started_at, tier, *counts, agent_id, team_id, root in cursor.fetchall():
             trace = found.setdefault(root, Trace([], {}, [], {}))
@@ -85,5 +93,5 @@ def stored_traces(tenant_id: UUID, roots: Collection[str], today: date) -> dict[
 
 
 def _step(row: tuple[Any, ...]) -> Step:
-    _, _, event_id, parent, run_id, tier, action, provider, model_id, tokens_in, tokens_out, *more, cost, server, _ = row
+    _, _, event_id, parent, run_id, tier, action, provider, model_id, tokens_in, tokens_out, *more, cost, server, _, _ = row
     return Step(event_id, parent, run_id, tier, action, provider, model_id, (tokens_in, tokens_out, *map(count_of, more)), cost, server)

@@ -22,11 +22,11 @@ from django.db.models import Max
 from django.utils import timezone
 
 from apps.audit.services import record
-from apps.core.context import EVERY_USER, ActionContext, in_tenant, system_context
+from apps.core.context import EVERY_USER, in_tenant, system_context
 from apps.core.errors import problem
 from apps.core.storage import Storage, StorageError, open_storage
 from apps.telemetry.domain.archives import File, Kind, folder, manifest, manifest_path, part_path, read_manifest, totals
-from apps.telemetry.models import Archive, ArchivePart, ArchiveState
+from apps.telemetry.models import Archive, ArchivePart, ArchiveState, Erasure
 from apps.telemetry.services import archive_files as files
 from apps.telemetry.services.storage import cursor
 
@@ -135,7 +135,9 @@ def _parts(archive: Archive) -> list[ArchivePart]:
 
 
 def _plan(archive: Archive) -> None:
-    """Cuts the day's rows into parts. Rows that come later belong to the last part, whose end is open."""
+    """Cuts the day's rows into parts. Rows that come later belong to the last part, whose end is open. What has come since of users who were
+    erased goes first."""
+    erase_late(archive.tenant_id, archive.day)
     with reading(archive.tenant_id) as cur:
         for kind in Kind:
             cur.execute(
@@ -147,6 +149,28 @@ def _plan(archive: Archive) -> None:
             cuts = files.boundaries(cur, kind, archive.tenant_id, archive.day)
             for number, (after, upto) in enumerate(zip([files.FIRST, *cuts], [*cuts, files.LAST], strict=True), 1):
                 _part(archive, kind, number, after, upto).save(force_insert=True)
+
+
+def erase_late(tenant_id: UUID, day: date) -> None:
+    """Removes from a day in the database the runs, of before their erasure, of users who were erased."""
+    with in_tenant(tenant_id, EVERY_USER):
+        found = list(Erasure.objects.filter(tenant_id=tenant_id).values_list("salt", "hash", "created_at"))
+        if found:
+            erase_hot(day, [], found)
+
+
+def erase_hot(day: date, runs: Sequence[str], erased: Sequence[tuple[Any, Any, datetime]]) -> tuple[list[str], int]:
+    """Has the database remove a day's runs of erased users (salt, hash, when), with events and scores; and the events of `runs`. Inside a
+    transaction of the tenant. The ids of the runs that went, and how many rows."""
+    cur = cursor()
+    salts, hashes, ats = [bytes(salt) for salt, _, _ in erased], [bytes(known) for _, known, _ in erased], [at for _, _, at in erased]
+    cur.execute(
+        "SELECT run_ids, removed FROM telemetry_erase_day(%b, %b::text[], %b::bytea[], %b::bytea[], %b)",
+        [day, list(runs), salts, hashes, ats],
+    )
+    found = cur.fetchone()
+    assert found is not None
+    return list(found[0]), int(found[1])
 
 
 def _part(archive: Archive, kind: Kind, number: int, after: UUID, upto: UUID) -> ArchivePart:
@@ -303,32 +327,49 @@ def sweep(storage: Storage, archive: Archive) -> None:
     save(archive, "unswept")
 
 
-def renew(*, tenant_id: UUID, day: date, erased: bool = False) -> None:
+def renew(*, tenant_id: UUID, day: date) -> None:
     """Has a verified day archived anew from the database, since rows came or changed after it was read. Raises RuntimeError where the
-    database holds fewer than the archive: that archive is never given up for less (`erased`: they were meant to go)."""
+    database holds fewer than the archive: that archive is never given up for less."""
     with reading(tenant_id) as cur:
         archive = Archive.objects.get(tenant_id=tenant_id, day=day)
+        found = marks_of(cur, tenant_id, day)
         for kind in Kind:
-            cur.execute(f"SELECT count(*) FROM {files.TABLES[kind]} WHERE tenant_id = %b AND day = %b", [tenant_id, day])  # noqa: S608
-            if not erased and cur.fetchone()[0] < archive.marks.get(kind.value, [0])[0]:
+            if found[kind.value][0] < archive.marks.get(kind.value, [0])[0]:
                 raise RuntimeError(f"The database holds fewer {kind}s of {day} than their archive; neither is touched.")
-        ArchivePart.objects.filter(tenant_id=tenant_id, archive=archive).delete()
-        archive.generation += 1
-        archive.state, archive.unswept, archive.marks = ArchiveState.PENDING, True, {}
-        archive.manifest = archive.manifest_sha256 = ""
-        archive.verified_at = archive.restored_until = None
-        archive.save(
-            update_fields=[
-                *("generation", "state", "unswept", "marks", "manifest", "manifest_sha256", "verified_at", "restored_until"),
-            ]
+        begin_again(archive)
+
+
+def begin_again(archive: Archive) -> None:
+    """The next generation, from the database: inside a transaction of the tenant. The objects of this one are swept once that one is verified."""
+    ArchivePart.objects.filter(tenant_id=archive.tenant_id, archive=archive).delete()
+    archive.generation += 1
+    archive.state, archive.unswept, archive.marks = ArchiveState.PENDING, True, {}
+    archive.manifest = archive.manifest_sha256 = ""
+    archive.verified_at = archive.restored_until = None
+    names = ("generation", "state", "unswept", "marks", "manifest", "manifest_sha256", "verified_at", "restored_until")
+    archive.save(update_fields=names)
+
+
+def marks_of(cur: Any, tenant_id: UUID, day: date) -> dict[str, list[int]]:
+    """Kind -> [rows, mark] of what the database holds of a day now."""
+    found = {}
+    for kind in Kind:
+        cur.execute(
+            f"SELECT count(*), coalesce(sum(xmin::text::bigint), 0) FROM {files.TABLES[kind]} WHERE tenant_id = %b AND day = %b",  # noqa: S608
+            [tenant_id, day],
         )
+        found[kind.value] = [int(value) for value in cur.fetchone()]
+    return found
 
 
-def verify_archive(*, ctx: ActionContext, archive: Archive, storage: Storage, deadline: float | None = None) -> None:
-    """Reads every object of an archive again, in full. Raises StorageError for the first that is not as it was written."""
+def verify_archive(*, archive: Archive, deadline: float | None = None) -> None:
+    """Reads every object of an archive again, in full. Raises StorageError for the first that is not as it was written, OutOfTimeError."""
+    storage = store()
     with in_tenant(archive.tenant_id):
         parts = list(ArchivePart.objects.filter(tenant_id=archive.tenant_id, archive=archive, generation=archive.generation))
     storage.get(archive.manifest, sha256=bytes.fromhex(archive.manifest_sha256))
     for part in parts:
         in_time(deadline)
         files.check(storage, part.path, sha256=part.sha256, size=part.bytes, rows=part.rows)
+    archive.checked_at, archive.error = timezone.now(), ""
+    save(archive, "checked_at", "error")

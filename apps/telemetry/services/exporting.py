@@ -22,7 +22,7 @@ from apps.audit.services import record
 from apps.core.access import Action
 from apps.core.context import ActionContext, Actor, system_context
 from apps.core.domain import spreadsheet
-from apps.core.domain.redaction import clean_json, redact_json
+from apps.core.domain.redaction import Redactor
 from apps.core.errors import Problem
 from apps.core.jobs import enqueue
 from apps.core.storage import StorageError
@@ -32,6 +32,8 @@ from apps.telemetry.domain.asked import Kind, parse
 from apps.telemetry.models import Export, ExportFormat, ExportKind, ExportState
 from apps.telemetry.selectors.asked import as_json, columns, narrowed, with_relatives
 from apps.telemetry.selectors.exports import exports_alive
+from apps.telemetry.selectors.pages import page
+from apps.telemetry.selectors.rules import redactor_of
 from apps.telemetry.services.exports import TASK, remove_files, store
 
 log = structlog.get_logger(__name__)
@@ -114,18 +116,22 @@ def _read(ctx: ActionContext, export: Export) -> _Piece:
     kind: Kind = "runs" if export.kind == ExportKind.RUNS else "events"
     as_csv = export.format == ExportFormat.CSV
     piece = _Piece(bytearray(spreadsheet.line(columns(kind)) if as_csv and not export.parts else b""), position=export.position)
+    redactor = redactor_of(export.tenant_id)
     with ctx.transaction():
-        rows = narrowed(ctx, kind, parse(kind, export.filters))
-        if export.position:
-            rows = rows.filter(_beyond(export.position))
-        for row in with_relatives(rows)[:PIECE_ROWS].iterator(chunk_size=FETCHED):
-            found = _redacted(as_json(row))
-            piece.data += _as_cells(kind, found) if as_csv else msgspec.json.encode(found) + b"\n"
-            piece.rows += 1
-            piece.position = f"{row.created_at.isoformat()}|{row.pk}"
-            if len(piece.data) >= PIECE_BYTES:
-                return piece
-    piece.last = piece.rows < PIECE_ROWS
+        rows = with_relatives(narrowed(ctx, kind, parse(kind, export.filters)))
+        while piece.rows < PIECE_ROWS:
+            asked = min(FETCHED, PIECE_ROWS - piece.rows)
+            found = page(rows.filter(_beyond(piece.position)) if piece.position else rows, limit=asked)
+            for row in found:
+                value = _redacted(redactor, as_json(row))
+                piece.data += _as_cells(kind, value) if as_csv else msgspec.json.encode(value) + b"\n"
+                piece.rows += 1
+                piece.position = f"{row.created_at.isoformat()}|{row.pk}"
+                if len(piece.data) >= PIECE_BYTES:
+                    return piece
+            if len(found) < asked:
+                piece.last = True
+                break
     return piece
 
 
@@ -136,14 +142,14 @@ def _beyond(position: str) -> Q:
     return Q(created_at__lte=moment) & (Q(created_at__lt=moment) | Q(id__lt=UUID(key)))
 
 
-def _redacted(row: dict[str, Any]) -> dict[str, Any]:
+def _redacted(redactor: Redactor, row: dict[str, Any]) -> dict[str, Any]:
     """Once more: a row may be older than the rule that finds something in it."""
-    if clean_json(msgspec.json.encode(row)):
+    if redactor.clean_json(msgspec.json.encode(row)):
         return row
     fired: set[str] = set(row["redactions"])
     for name, value in row.items():
         if isinstance(value, str | dict | list) and name != "redactions":
-            row[name], names = redact_json(value)
+            row[name], names = redactor.redact_json(value)
             fired.update(names)
     row["redactions"] = sorted(fired)
     return row
@@ -173,8 +179,8 @@ def _keep(system: ActionContext, export: Export, piece: _Piece) -> bool:
 def _say(system: ActionContext, export: Export, *names: str) -> bool:
     """Writes these fields, if the export is still this writer's."""
     with system.transaction():
-        mine = Export.objects.filter(pk=export.pk, attempt=export.attempt, state=ExportState.RUNNING)
-        return mine.update(**{name: getattr(export, name) for name in names}) == 1
+        said = {name: getattr(export, name) for name in names}
+        return Export.objects.filter(pk=export.pk, attempt=export.attempt, state=ExportState.RUNNING).update(**said) == 1
 
 
 def _rest(system: ActionContext, export: Export) -> bool:

@@ -16,7 +16,6 @@ from django.utils import timezone
 from apps.audit.services import record
 from apps.core.access import Action
 from apps.core.context import ActionContext
-from apps.core.domain.redaction import redact_json
 from apps.core.errors import problem
 from apps.core.jobs import enqueue_on_commit
 from apps.core.storage import NotStoredError, Storage, StorageError, open_storage
@@ -24,6 +23,7 @@ from apps.identity.permissions import require
 from apps.telemetry.domain.asked import Kind, parse, written
 from apps.telemetry.models import UNDER_WAY, Export, ExportFormat, ExportKind, ExportState
 from apps.telemetry.selectors.asked import narrowed
+from apps.telemetry.selectors.rules import redactor_of
 
 log = structlog.get_logger(__name__)
 # Of one tenant at a time: they share the workers with all others.
@@ -59,7 +59,7 @@ def request_export(*, ctx: ActionContext, kind: str, file_format: str, filters: 
         asked_kind: Kind = "runs" if kind == ExportKind.RUNS else "events"
         asked = parse(asked_kind, filters)
         kept = written(asked)
-        if redact_json(kept)[1]:
+        if redactor_of(ctx.tenant_id).redact_json(kept)[1]:
             raise problem(
                 "invalid", "A filter holds what looks like a secret; these are stored nowhere, so nothing has it.", pointer="/filters"
             )
@@ -75,8 +75,9 @@ def request_export(*, ctx: ActionContext, kind: str, file_format: str, filters: 
             requested_by_id=ctx.user_id,
             rows_estimated=_estimate(narrowed(ctx, asked_kind, asked)),
         )
-        window = {name: kept[name] for name in ("since", "until") if name in kept}
-        record(ctx, "telemetry.export_requested", export, data={"kind": kind, "format": file_format, "by": sorted(kept), **window})
+        facts: dict[str, Any] = {"kind": kind, "format": file_format, "by": sorted(kept)}
+        facts |= {name: value for name, value in kept.items() if name in ("since", "until")}
+        record(ctx, "telemetry.export_requested", export, data=facts)
         enqueue_on_commit(ctx, TASK, str(ctx.tenant_id), str(export.pk))
         return export
 

@@ -19,6 +19,7 @@ from apps.core.errors import problem
 from apps.core.ids import new_id
 from apps.identity.permissions import require
 from apps.telemetry.commands import commands_for
+from apps.telemetry.domain.archives import GRACE_DAYS
 from apps.telemetry.domain.contract import DecodedBatch, Rejection, hash_body
 from apps.telemetry.domain.items import EventItem, RunItem
 from apps.telemetry.domain.pricing import PriceTable
@@ -28,6 +29,7 @@ from apps.telemetry.selectors.rules import rules_of
 from apps.telemetry.services import storage
 from apps.telemetry.services.judging import Judge
 from apps.telemetry.services.producers import Counts, arrived
+from apps.telemetry.services.retention import hot_window
 from apps.telemetry.services.rolling import await_roll_up
 from apps.telemetry.services.screening import screen
 from apps.telemetry.services.settle import Delivery, Settled, settle
@@ -36,8 +38,7 @@ from apps.telemetry.tracing import untraced
 
 log = structlog.get_logger(__name__)
 
-HOT_WINDOW = timedelta(days=7)
-GRACE = timedelta(days=2)
+GRACE = timedelta(days=GRACE_DAYS)
 # Deadlock, serialization failure; a day without a partition.
 _TRANSIENT = frozenset({"40P01", "40001"})
 _NO_PARTITION = "23514"
@@ -115,7 +116,8 @@ def _ingest(
     rules = rules_of(ctx.tenant_id)
     batch = screen(batch, rules.redactor, table.plural, table.key)
     now = timezone.now()
-    oldest = now - HOT_WINDOW - GRACE
+    taken = hot_window(ctx.tenant_id) + GRACE
+    oldest = now - taken
     common: dict[str, Any] = {
         "day": now.date(),
         "tenant_id": ctx.tenant_id,
@@ -133,9 +135,10 @@ def _ingest(
     for (index, item), body, key, clean in zip(batch.items, batch.bodies, keys, clean_bodies(batch.bodies, rules.redactor), strict=True):
         name, moment = time_of(item)
         if moment is not None and moment < oldest:
-            days = (HOT_WINDOW + GRACE).days
             rejected.append(
-                Rejection(index, "too_old", f"/{table.plural}/{index}/{name}", f"Items are taken up to {days} days after their {name}.")
+                Rejection(
+                    index, "too_old", f"/{table.plural}/{index}/{name}", f"Items are taken up to {taken.days} days after their {name}."
+                )
             )
             continue
         common["row_id"], common["body"], common["clean"] = key, body, clean

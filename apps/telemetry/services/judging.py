@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 
 from apps.telemetry.domain.pricing import Counts, PriceTable, judge
@@ -44,7 +45,7 @@ def _columns(table: Table, counts: tuple[str, ...], *names: str) -> _Columns:
 _FINAL, _TENANT = RUNS.columns.index("final"), RUNS.columns.index("tenant_id")
 _COUNTED = ("tokens_in", "tokens_out", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _RUN = _columns(RUNS, _COUNTED, "started_at", "ended_at", "created_at", "final")
-_EVENT = _columns(EVENTS, _COUNTED[:2], "created_at")
+_EVENT = _columns(EVENTS, (*_COUNTED[:2], "payload"), "created_at")
 # What a stored run has of what completes it is kept (`domain/merge.py`).
 _STORED = ("id", "cost_micros", "started_at", "provider", "model_id", *_COUNTED)
 _READ = f"SELECT {', '.join(_STORED)} FROM telemetry_run WHERE tenant_id = %b AND day = %b AND id = ANY(%b::uuid[])"  # noqa: S608 -- constants
@@ -95,7 +96,9 @@ def _judged_run(values: Values, prices: PriceTable, latest: datetime, skews: lis
 
 def _judged_event(values: Values, prices: PriceTable, latest: datetime, skews: list[timedelta]) -> Values:
     created, cost, provider, model_id = _EVENT.look(values)
-    found, flags = _priced(prices, provider, model_id, created, cost, (*_EVENT.counts(values), *_UNCOUNTED))
+    tokens_in, tokens_out, payload = _EVENT.counts(values)
+    counts = (tokens_in, tokens_out, *_of_payload(payload)) if tokens_in is not None or tokens_out is not None else _NOTHING
+    found, flags = _priced(prices, provider, model_id, created, cost, counts)
     if created > latest:
         skews.append(created - latest + ALLOWED_SKEW)
         flags = (*flags, CLOCK_SKEW)
@@ -116,6 +119,27 @@ def _changed(values: Values, columns: _Columns, cost: int | None, flags: tuple[s
     before = values[columns.flags]
     changed[columns.flags] = sorted({*before, *flags}) if before or len(flags) > 1 else list(flags)
     return tuple(changed)
+
+
+class _Usage(msgspec.Struct):
+    """Counts of an event that have no column: they stand in its payload under the names that runs give them."""
+
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+_USAGE = msgspec.json.Decoder(_Usage)
+
+
+def _of_payload(payload: str | None) -> tuple[int | None, int | None, int | None]:
+    if payload is None or '_tokens"' not in payload:
+        return _UNCOUNTED
+    try:
+        found = _USAGE.decode(payload)
+    except msgspec.ValidationError:
+        return _UNCOUNTED
+    return found.cached_tokens, found.cache_write_tokens, found.reasoning_tokens
 
 
 def _farthest(skews: list[timedelta]) -> int:

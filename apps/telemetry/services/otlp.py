@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-from django.db import connection
 from django.utils import timezone
 
 from apps.core.context import EVERY_USER, ActionContext
@@ -24,8 +24,11 @@ from apps.telemetry.domain.otlp.batch import UNSETTLED, to_batch
 from apps.telemetry.domain.otlp.settling import settle
 from apps.telemetry.domain.otlp.spans import Decoded
 from apps.telemetry.models import OpenTraces
-from apps.telemetry.selectors.traces import Trace, claim_traces, stored_traces
+from apps.telemetry.selectors.traces import Row, Trace, claim_traces, stored_traces
 from apps.telemetry.services.ingest import Sender, ingest_events, ingest_runs
+from apps.telemetry.services.rolling import await_roll_up
+from apps.telemetry.services.storage import cursor
+from apps.telemetry.services.tables import EVENTS
 
 log = structlog.get_logger(__name__)
 
@@ -38,9 +41,19 @@ CLAIMED_ROWS = 20
 
 _PLACE = """
 UPDATE telemetry_event e SET run_id = coalesce(e.run_id, t.run_id), tier = coalesce(e.tier, t.tier),
-    flags = CASE WHEN t.run_id IS NULL THEN e.flags ELSE array_remove(e.flags, %s) END
-FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS t (id, run_id, tier) WHERE e.tenant_id = %s AND e.day = %s AND e.id = t.id
+    flags = CASE WHEN t.run_id IS NULL THEN e.flags ELSE array_remove(e.flags, %b) END
+FROM unnest(%b::uuid[], %b::text[], %b::text[]) AS t (id, run_id, tier) WHERE e.tenant_id = %b AND e.day = %b AND e.id = t.id
+    AND (e.run_id IS NULL AND t.run_id IS NOT NULL OR e.tier IS NULL AND t.tier IS NOT NULL)
+RETURNING e.id
 """
+
+
+class Placed(NamedTuple):
+    """What a stored event learns from the rest of its trace."""
+
+    row: Row
+    run_id: str | None
+    tier: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,8 @@ def ingest_spans(*, ctx: ActionContext, sender: Sender, decoded: Decoded) -> Tak
         if batch.roots and events.accepted:
             OpenTraces.objects.create(tenant_id=ctx.tenant_id, roots=batch.roots, due_at=timezone.now() + SETTLE)
     refused = {rejection.index: rejection.detail for rejection in (*runs.rejected, *events.rejected)}
-    log.info("telemetry.spans", agent=sender.agent, spans=batch.spans, stored=events.accepted, ignored=batch.ignored, refused=len(refused))
+    if refused:
+        log.warning("telemetry.spans_refused", agent=sender.agent, spans=batch.spans, refused=len(refused))
     return Taken(batch.spans, events.accepted, events.duplicates, batch.ignored, refused)
 
 
@@ -77,12 +91,12 @@ def settle_traces(*, ctx: ActionContext, now: datetime | None = None) -> int:
         if not claimed.rows:
             return 0
         waiting: list[str] = []
-        placed: dict[date, list[tuple[UUID, str | None, str | None]]] = {}
+        placed: dict[date, list[Placed]] = {}
         closed: dict[tuple[UUID, UUID | None], list[RunItem]] = {}
         for root, trace in stored_traces(ctx.tenant_id, claimed.roots, now.date()).items():
             if _settle(trace, root in claimed.last, placed, closed):
                 waiting.append(root)
-        _place(ctx.tenant_id, placed)
+        _place(ctx, placed, now)
         for (agent_id, team_id), items in closed.items():
             _close(ctx, agent_id, team_id, items)
         if waiting:
@@ -94,24 +108,29 @@ def settle_traces(*, ctx: ActionContext, now: datetime | None = None) -> int:
 def _settle(
     trace: Trace,
     last: bool,
-    placed: dict[date, list[tuple[UUID, str | None, str | None]]],
+    placed: dict[date, list[Placed]],
     closed: dict[tuple[UUID, UUID | None], list[RunItem]],
 ) -> bool:
     """Adds what the trace tells to `placed` and `closed`; whether a run of it waits."""
     found = settle(trace.steps, trace.runs, last=last)
     for event_id, (run_id, tier) in found.placed.items():
-        key, day = trace.rows[event_id]
-        placed.setdefault(day, []).append((key, run_id, tier))
+        row = trace.rows[event_id]
+        placed.setdefault(row.day, []).append(Placed(row, run_id, tier))
     for item in found.closed:
         closed.setdefault(trace.owners[item.run_id], []).append(item)
     return bool(found.waiting)
 
 
-def _place(tenant_id: UUID, placed: dict[date, list[tuple[UUID, str | None, str | None]]]) -> None:
-    with connection.cursor() as cursor:
-        for day, rows in placed.items():
-            keys, runs, tiers = (list(column) for column in zip(*rows, strict=True))
-            cursor.execute(_PLACE, [UNSETTLED, keys, runs, tiers, tenant_id, day])
+def _place(ctx: ActionContext, placed: dict[date, list[Placed]], now: datetime) -> None:
+    """Fills the events' nulls, and has those found by their tier that had none."""
+    cur = cursor()
+    for day, events in placed.items():
+        keys, runs, tiers = [event.row.id for event in events], [event.run_id for event in events], [event.tier for event in events]
+        cur.execute(_PLACE, [UNSETTLED, keys, runs, tiers, ctx.tenant_id, day])
+        filled = {key for (key,) in cur.fetchall()}
+        tiered = [event.row for event in events if event.tier is not None and event.row.id in filled]
+        if tiered:
+            await_roll_up(cur, ctx, EVENTS.kind, day, [], open_ids=[row.id for row in tiered], moments=[row.at for row in tiered], now=now)
 
 
 def _close(ctx: ActionContext, agent_id: UUID, team_id: UUID | None, items: Iterable[RunItem]) -> None:

@@ -8,7 +8,7 @@ database's: rows are copied into a narrow temporary table and added up there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -33,8 +33,10 @@ _WAIT = """
 INSERT INTO telemetry_unrolledbatch (id, tenant_id, kind, day, row_ids, open_ids, minutes, created_at)
 VALUES (%b, %b, %b, %b, %b::uuid[], %b::uuid[], %b::bigint[], %b)
 """
-# One worker a tenant: figures of two would wait for each other's rows.
-_ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended('telemetry.roll_up' || %s::text, 0))"
+# One worker a tenant: figures of two would wait for each other's rows. What it groups is kept in memory.
+_ALONE = """
+SELECT pg_try_advisory_xact_lock(hashtextextended('telemetry.roll_up' || %s::text, 0)), set_config('work_mem', '64MB', true)
+"""
 _CLAIM = """
 SELECT b.id, b.kind, b.day, b.row_ids, b.open_ids FROM telemetry_unrolledbatch b
 WHERE b.tenant_id = %s AND b.id IN (
@@ -74,11 +76,13 @@ SELECT r.id, false, {_RUN_NAMES}, s.score
 FROM telemetry_run r JOIN telemetry_runscore s ON s.id = r.id AND s.day = r.day AND s.day = %(day)s
 WHERE r.tenant_id = %(tenant)s AND r.day = %(day)s AND r.id = ANY(%(ids)s)
 """,
-    # Whose an event is, its run says; one that names a run is taken for a user's.
+    # Whose an event is, its run says; one that names a run, or waits for one, is taken for a user's.
     "e": """
 INSERT INTO pg_temp.telemetry_rolling
-SELECT e.id, true, e.created_at, e.team_id, e.agent_id, NULL, NULL, NULL, e.provider, e.model_id, e.run_id IS NOT NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.tier, e.status, e.persona, e.skill, NULL, e.action, e.mcp_tool, ARRAY[e.mcp_server], e.flags
+SELECT e.id, %(counted)s, e.created_at, e.team_id, e.agent_id, NULL, NULL, NULL, e.provider, e.model_id,
+    e.run_id IS NOT NULL OR 'unsettled' = ANY (e.flags), NULL,
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.tier, e.status, e.persona, e.skill, NULL, e.action, e.mcp_tool, ARRAY[e.mcp_server],
+    array_remove(e.flags, 'unsettled')
 FROM telemetry_event e WHERE e.tenant_id = %(tenant)s AND e.day = %(day)s AND e.id = ANY(%(ids)s)
 """,
 }
@@ -135,46 +139,68 @@ ON CONFLICT (tenant_id, provider, model_id, "window") DO UPDATE SET last_used_at
 """
 
 
-def _values(kind: str, *, pairs: bool) -> str:
-    """Rows of (dimension, value) for one row `r` of the temporary table."""
+# Columns in which the values of pairs stand in the order of their names in every pair.
+_ORDER = (
+    *("tier", "agent", "action", "status", "pack", "pack_version", "arm", "provider", "model_id", "persona", "skill", "mcp_server"),
+    *("mcp_tool", "task_type", "success", "team", "user"),
+)
+# Where a dimension is not a column of the same name.
+_EXPRESSIONS = {("e", "mcp_server"): "mcp_server[1]", ("r", "user"): "coalesce(user_ref, '')"}
+
+
+def _grouped(kind: str, sets: Sequence[tuple[str, ...]], along: str, figure: str, where: str) -> str:
+    """SQL of ({along}, dimension, value, figure) for each value of each of the sets of dimensions, in one pass over the rows; a row that
+    lacks one of the values is in no group."""
     several = SEVERAL[kind]
-    column = {"mcp_server": "r.mcp_server[1]"} if kind == "e" else {"user": "coalesce(r.user_ref, '')"}
+    plain = [names for names in sets if not set(names) & set(several)]
+    used = [name for name in _ORDER if any(name in names for names in plain)]
+    columns = {name: f'({_EXPRESSIONS.get((kind, name), name)})::text AS "{name}"' for name in used}
+    quoted = ", ".join(f'"{name}"' for name in used)
+    masks = {names: sum(1 << (len(used) - 1 - at) for at, name in enumerate(used) if name not in names) for names in plain}
+    dimension = " ".join(f"WHEN {mask} THEN '{','.join(names)}'" for names, mask in masks.items())
+    size = " ".join(f"WHEN {mask} THEN {len(names)}" for names, mask in masks.items())
+    grouping_sets = ", ".join(f"({along}, {', '.join(chr(34) + name + chr(34) for name in names)})" for names in plain)
+    source = f"SELECT {_ALONG}, id, counted, {', '.join(columns.values())} FROM pg_temp.telemetry_rolling"
+    pieces = [
+        f"SELECT {along}, CASE GROUPING({quoted}) {dimension} END, concat_ws(chr(31), {quoted}), {figure} FROM ({source}) n {where}"
+        f" GROUP BY GROUPING SETS ({grouping_sets}) HAVING num_nonnulls({quoted}) = CASE GROUPING({quoted}) {size} END"
+    ]
+    for name in (each for each in several if (each,) in sets):
+        values = f"SELECT {_ALONG}, id, counted, unnest({name}) AS value FROM pg_temp.telemetry_rolling"
+        pieces.append(
+            f"SELECT {along}, '{name}', value, {figure} FROM ({values}) n {where} GROUP BY {along}, value HAVING value IS NOT NULL"
+        )
+    return " UNION ALL ".join(pieces)
 
-    def value(name: str) -> str:
-        return f"({column.get(name, f'r.{name}')})::text"
 
-    names: list[tuple[str, ...]] = [(name,) for name in DIMENSIONS[kind] if name not in several]
-    if pairs:
-        names += PAIRS[kind]
-    else:
-        names = [each for each in names if each[0] not in UNCOUNTED]
-    rows = ", ".join(f"('{','.join(each)}', {' || chr(31) || '.join(map(value, each))})" for each in names)
-    return f"VALUES {rows} " + " ".join(f"UNION ALL SELECT '{name}', unnest(r.{name})" for name in several)
+_ALONG = f"date_bin('1 hour', at, {_EPOCH}) AS hour, team AS of_team, of_user, floor(date_part('epoch', at) / 60)::bigint AS minute"
 
 
-def _facets(kind: str) -> str:
+def _facets(kind: str, *, only: str = "") -> str:
+    """With `only`: that dimension of rows that were counted before it was known."""
+    sets = [(only,)] if only else [(name,) for name in DIMENSIONS[kind] if name not in UNCOUNTED]
+    counted = "WHERE NOT counted" if only else "WHERE counted"
     return f"""
 INSERT INTO telemetry_facetcount AS f (tenant_id, kind, hour, dimension, value, team_id, of_user, count)
-SELECT %(tenant)s, '{kind}', hour, dimension, CASE WHEN place <= {MAX_VALUES} THEN value ELSE '' END, team, of_user, sum(n) FROM (
+SELECT %(tenant)s, '{kind}', hour, dimension, CASE WHEN place <= {MAX_VALUES} THEN value ELSE '' END, of_team, of_user, sum(n) FROM (
     SELECT *, dense_rank() OVER (PARTITION BY dimension ORDER BY total DESC, value) AS place FROM (
         SELECT *, sum(n) OVER (PARTITION BY dimension, value) AS total FROM (
-            SELECT date_bin('1 hour', r.at, {_EPOCH}) AS hour, r.team, r.of_user, d.dimension, d.value, count(*) AS n
-            FROM pg_temp.telemetry_rolling r CROSS JOIN LATERAL ({_values(kind, pairs=False)}) d (dimension, value)
-            WHERE r.counted AND d.value IS NOT NULL GROUP BY 1, 2, 3, 4, 5
-        ) counted
+            {_grouped(kind, sets, "hour, of_team, of_user", "count(*)", counted)}
+        ) counted (hour, of_team, of_user, dimension, value, n)
     ) summed
-) ranked GROUP BY hour, dimension, 5, team, of_user
+) ranked GROUP BY hour, dimension, 5, of_team, of_user
 ON CONFLICT ON CONSTRAINT telemetry_facetcount_once DO UPDATE SET count = f.count + excluded.count
 """
 
 
 def _postings(kind: str) -> str:
+    sets = [*((name,) for name in DIMENSIONS[kind]), *PAIRS[kind]]
+    figure = f"CASE WHEN count(*) <= {MAX_IDS} THEN array_agg(id) END"
     return f"""
 INSERT INTO telemetry_posting AS p (tenant_id, term, minute, first_day, last_day, ids)
-SELECT %(tenant)s, term, minute, %(day)s, %(day)s, CASE WHEN count(*) <= {MAX_IDS} THEN array_agg(id) END FROM (
-    SELECT hashtextextended('{kind}:' || d.dimension || '=' || d.value, 0) AS term, floor(extract(epoch FROM r.at) / 60)::bigint AS minute, r.id
-    FROM pg_temp.telemetry_rolling r CROSS JOIN LATERAL ({_values(kind, pairs=True)}) d (dimension, value) WHERE d.value IS NOT NULL
-) found GROUP BY term, minute ORDER BY term, minute
+SELECT %(tenant)s, hashtextextended('{kind}:' || dimension || '=' || value, 0) AS term, minute, %(day)s, %(day)s, ids FROM (
+    {_grouped(kind, sets, "minute", figure, "")}
+) found (minute, dimension, value, ids) ORDER BY term, minute
 ON CONFLICT (tenant_id, term, minute) DO UPDATE SET
     ids = CASE WHEN cardinality(p.ids) + cardinality(excluded.ids) <= {MAX_IDS} THEN p.ids || excluded.ids END,
     first_day = least(p.first_day, excluded.first_day), last_day = greatest(p.last_day, excluded.last_day)
@@ -182,7 +208,11 @@ ON CONFLICT (tenant_id, term, minute) DO UPDATE SET
 """
 
 
-_COUNTED = {"r": (_FIGURES, _USERS, _facets("r"), _postings("r"), _MODELS), "s": (_FIGURES,), "e": (_facets("e"), _postings("e"))}
+_COUNTED = {
+    "r": (_FIGURES, _USERS, _facets("r"), _postings("r"), _MODELS),
+    "s": (_FIGURES,),
+    "e": (_facets("e"), _facets("e", only="tier"), _postings("e")),
+}
 
 
 def await_roll_up(
@@ -197,7 +227,8 @@ def await_roll_up(
     now: datetime,
 ) -> None:
     """Queues rows of one partition, in the transaction that stored them: runs that are final now (`r`), events (`e`), scored runs (`s`).
-    `open_ids` are runs that are not final yet; `moments` the rows' `created_at`, where they are known."""
+    `open_ids` are runs that are not final yet, and events that learned their tier after they were queued; `moments` the rows' `created_at`,
+    where they are known."""
     minutes = sorted({int(moment.timestamp() // 60) for moment in set(moments)})
     cur.execute(_WAIT, [new_id(), ctx.tenant_id, kind, day, ids, open_ids or [], minutes, now])
 

@@ -11,6 +11,7 @@ from apps.telemetry.domain.contract import DecodedBatch, Rejection
 from apps.telemetry.domain.items import EventItem, RunItem
 
 Item = TypeVar("Item", RunItem, EventItem)
+Finding = TypeVar("Finding", Rejection, FieldError)
 # Harnesses count with long numbers, which pass for them.
 _NUMBERS = {"card_number", "phone"}
 
@@ -20,31 +21,31 @@ def screen(batch: DecodedBatch[Item], redactor: Redactor, plural: str, key: str)
     Raises Problem `invalid` where it is the producer's name."""
     if not redactor.adds:
         return batch
-    batch = replace(batch, rejected=[replace(each, **_said(redactor, each)) for each in batch.rejected])
+    rejected = [_screened(redactor, each) for each in batch.rejected]
     if batch.producer is not None and _refused(redactor, batch.producer):
         raise problem("invalid", f"producer must be a plain name: {_why(redactor, batch.producer)}", pointer="/producer")
-    refused = {
-        place: Rejection(index, "invalid", f"/{plural}/{index}/{key}", f"{key} cannot be stored: {_why(redactor, name)} Send another id.")
-        for place, (index, item) in enumerate(batch.items)
-        if _refused(redactor, name := getattr(item, key))
-    }
-    if not refused:
-        return batch
-    kept = [place for place in range(len(batch.items)) if place not in refused]
-    rejected = sorted([*batch.rejected, *refused.values()], key=lambda rejection: rejection.index)
-    return replace(batch, items=[batch.items[place] for place in kept], bodies=[batch.bodies[place] for place in kept], rejected=rejected)
+    items, bodies = [], []
+    for (index, item), body in zip(batch.items, batch.bodies, strict=True):
+        name: str = getattr(item, key)
+        if _refused(redactor, name):
+            detail = f"{key} cannot be stored: {_why(redactor, name)} Send another id."
+            rejected.append(Rejection(index, "invalid", f"/{plural}/{index}/{key}", detail))
+        else:
+            items.append((index, item))
+            bodies.append(body)
+    return replace(batch, items=items, bodies=bodies, rejected=sorted(rejected, key=lambda rejection: rejection.index))
 
 
 def screen_error(error: Problem, redactor: Redactor) -> Problem:
     """The refusal without what the tenant's own rules replace: it may repeat a name that was sent."""
     if not redactor.adds:
         return error
-    errors = [replace(each, **_said(redactor, each)) for each in error.errors]
+    errors = [_screened(redactor, each) for each in error.errors]
     return Problem(error.code, redactor.redact_text(error.detail)[0], errors, error.extra)
 
 
-def _said(redactor: Redactor, found: Rejection | FieldError) -> dict[str, str]:
-    return {"pointer": redactor.redact_text(found.pointer)[0], "detail": redactor.redact_text(found.detail)[0]}
+def _screened(redactor: Redactor, found: Finding) -> Finding:
+    return replace(found, pointer=redactor.redact_text(found.pointer)[0], detail=redactor.redact_text(found.detail)[0])
 
 
 def _refused(redactor: Redactor, name: str) -> set[str]:

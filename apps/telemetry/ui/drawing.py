@@ -97,7 +97,7 @@ def _row(node: Node, matches: bool, now: datetime) -> Row:
     said = [node.latest("tier"), node.latest("agent"), node.latest("actor"), node.latest("model")]
     said += [f"says “{status}”"] if status and status.lower() not in _SAID.get(node.state, ()) else []
     below = f", {totals.tasks - 1:,} below" if totals.tasks > 1 else ""
-    figures = [
+    figures: list[object] = [
         format_html("{} in, {} out", cells.tokens(totals.tokens_in), cells.tokens(totals.tokens_out)),
         cells.money(totals.cost_micros),
         span(timedelta(milliseconds=totals.latency_ms)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -84,15 +85,16 @@ def _body(found: Mapped) -> tuple[bytes, bytes]:
     return body, encode_item(found.run)
 
 
-def _fit(values: dict[str, object]) -> bool:
+def _fit(values: dict[str, Any]) -> bool:
     """Leaves out what can be spared until the object is within its limit; whether anything was."""
-    dropped = False
+    dropped: set[str] = set()
     for name in _DISPENSABLE:
         if len(msgspec.json.encode(values)) <= MAX_OBJECT_BYTES - 64:
             break
         if values.pop(name, None) is not None:
-            values["cut"] = dropped = True
-    return dropped
+            dropped.add(name)
+            values["cut"] = sorted({*values.get("cut", ()), name})
+    return bool(dropped)
 
 
 def _place(decoded: Decoded, mapped: list[Mapped]) -> set[str]:

@@ -56,7 +56,8 @@ class OpenRun:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """`placed`: run and tier for the events that lack one; `closed`: what completes each run; `waiting`: runs whose top is not known."""
+    """`placed`: the run and the tier that an event lacked, None for what it had or nobody knows; `closed`: what completes each run;
+    `waiting`: runs whose top is not known."""
 
     placed: dict[str, tuple[str | None, str | None]]
     closed: list[RunItem]
@@ -78,8 +79,9 @@ def settle(steps: Sequence[Step], runs: Iterable[OpenRun], *, last: bool = False
         run_id = step.run_id or place.run
         above = by_id.get(place.run or "")
         tier = step.tier or (above.tier if above is not None else None) or place.tier
-        if (run_id, tier) != (step.run_id, step.tier):
-            placed[key] = run_id, tier
+        new = None if step.run_id else run_id, None if step.tier else tier
+        if any(new):
+            placed[key] = new
         if run_id is not None:
             inside.setdefault(run_id, []).append(step)
     closed: list[RunItem] = []

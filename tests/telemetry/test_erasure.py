@@ -1,0 +1,194 @@
+"""Archives brought back, searched and rid of a user; and what of the user comes later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from apps.core.context import EVERY_USER, in_tenant
+from apps.core.errors import Problem
+from apps.core.events import subscribe
+from apps.core.storage import NotStoredError, open_storage
+from apps.evals.tasks import score_runs
+from apps.telemetry.domain.archives import Kind, folder
+from apps.telemetry.models import Archive, Erasure, Run, RunScore, UnscoredBatch
+from apps.telemetry.selectors.archive_search import search_archives
+from apps.telemetry.services.archive_files import unpack
+from apps.telemetry.services.archiving import archive_day, verify_archive
+from apps.telemetry.services.erasing import erase, request_erasure
+from apps.telemetry.services.releasing import drop_days, expire, release
+from apps.telemetry.services.restoring import request_restore, restore_day
+from apps.telemetry.services.retention import set_retention
+from tests import factories as make
+from tests.s3 import BUCKET, running
+from tests.telemetry.archived import aged, archived, content, day_ago, furnished, hot
+from tests.telemetry.sending import Harness, event, harness, run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+OwnerSql = Callable[..., list[tuple[Any, ...]]]
+GONE, STAYS = "anna-7", "bert-8"
+
+
+@pytest.fixture(autouse=True)
+def address(settings: Any, tmp_path: Path) -> str:
+    settings.ARCHIVE_STORE = str(tmp_path / "archives")
+    return str(settings.ARCHIVE_STORE)
+
+
+def of_two(owner_sql: OwnerSql, days: int, sender: Harness | None = None, prefix: str = "") -> tuple[Harness, date]:
+    """A day with two runs and an event of each of two users; scored."""
+    sender = sender or harness()
+    for who in (GONE, STAYS):
+        sender.send(*[run(f"{prefix}{who}-{n}", user_ref=who, input=f"I am {who}.") for n in range(2)])
+        sender.send_events(event(run_id=f"{prefix}{who}-0", message=f"{who} asked"))
+    score_runs()
+    return sender, aged(owner_sql, days) if days else day_ago(0)
+
+
+def objects(address: str) -> str:
+    """Whatever lies in the storage, unpacked."""
+    storage = open_storage(address)
+    return "\n".join(
+        b"".join(unpack(storage.get(stored.path), stored.path)).decode()
+        if stored.path.endswith(".zst")
+        else storage.get(stored.path).decode()
+        for stored in storage.list()
+    )
+
+
+def test_a_day_comes_back_as_it_was_once_and_goes_again(owner_sql: OwnerSql, address: str) -> None:
+    sender, day = of_two(owner_sql, 9)
+    before = hot(owner_sql, day)
+    archive = archived(sender.tenant.pk, day)
+    ctx = make.system(sender.tenant.pk)
+    for _ in range(2):
+        request_restore(ctx=ctx, archive_id=archive.pk, days=3)
+        restore_day(tenant_id=sender.tenant.pk, day=day)
+        assert hot(owner_sql, day) == before
+    with in_tenant(sender.tenant.pk, EVERY_USER):
+        assert Run.objects.filter(day=day).count() == 4 and not UnscoredBatch.objects.filter(day=day).exists()
+    archive_day(tenant_id=sender.tenant.pk, day=day)
+    archive.refresh_from_db()
+    assert (archive.generation, archive.state) == (1, "restored")
+    assert release(day) == {sender.tenant.pk: "hot"}
+    Archive.objects.update(restored_until=timezone.now())
+    assert drop_days() == {day: "dropped"} and content(address, sender.tenant.pk, day) == before
+    with pytest.raises(Problem, match="1 to 30"):
+        request_restore(ctx=ctx, archive_id=archive.pk, days=31)
+
+
+def test_a_user_is_gone_from_rows_archives_and_what_is_restored(owner_sql: OwnerSql, address: str) -> None:
+    sender, dropped = of_two(owner_sql, 12, prefix="a")
+    archived(sender.tenant.pk, dropped)
+    _, verified = of_two(owner_sql, 10, sender, prefix="b")
+    archive_day(tenant_id=sender.tenant.pk, day=verified)
+    # An event of a run of another day; and today's.
+    sender.send_events(event(run_id=f"a{GONE}-1", message=f"{GONE} again"))
+    of_two(owner_sql, 0, sender, prefix="c")
+    other, _ = of_two(owner_sql, 0)
+    heard: list[dict[str, Any]] = []
+    subscribe("telemetry.erased")(lambda ctx, **facts: heard.append(facts))
+
+    ctx = make.member(sender.tenant, "tenant_admin")
+    asked = request_erasure(ctx=ctx, user_ref=GONE, reason="she asked for it")
+    assert request_erasure(ctx=ctx, user_ref=GONE, reason="again").pk == asked.pk
+    assert erase(tenant_id=sender.tenant.pk) == 1 and erase(tenant_id=sender.tenant.pk) == 0
+
+    done = Erasure.objects.get()
+    assert (done.state, done.subject, done.runs, done.archived_rows) == ("done", "", [], 2 + 1 + 2)
+    assert GONE not in objects(address) and STAYS in objects(address)
+    rows = owner_sql("SELECT tenant_id, t::text FROM telemetry_run t UNION ALL SELECT tenant_id, t::text FROM telemetry_event t")
+    assert {tenant for tenant, row in rows if GONE in row} == {other.tenant.pk}
+    assert RunScore.objects.filter(tenant=sender.tenant).count() == 4
+    assert [(each["user_ref"], len(each["run_ids"])) for each in heard] == [(GONE, 6)]
+    # The day that was not dropped yet is archived anew, and goes; the other comes back without her.
+    archive_day(tenant_id=sender.tenant.pk, day=verified)
+    assert drop_days() == {verified: "dropped"}
+    archive = Archive.objects.get(day=dropped)
+    verify_archive(archive=archive)
+    request_restore(ctx=ctx, archive_id=archive.pk)
+    restore_day(tenant_id=sender.tenant.pk, day=dropped)
+    assert {row["user_ref"] for row in hot(owner_sql, dropped)["run"]} == {STAYS}
+    # The same run once more is known; one that began before the erasure is not kept; a new one is.
+    receipt = sender.send(run(f"a{GONE}-0", user_ref=GONE))
+    assert receipt["accepted"] == 0
+    early = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    sender.send(run("late", user_ref=GONE, started_at=early, created_at=early), run("new", user_ref=GONE))
+    owner_sql("DELETE FROM telemetry_event WHERE day = current_date")
+    yesterday = aged(owner_sql, 1)
+    archive_day(tenant_id=sender.tenant.pk, day=yesterday)
+    kept = {row["run_id"] for row in content(address, sender.tenant.pk, yesterday)["run"]}
+    assert "late" not in kept and "new" in kept
+
+
+def test_archives_are_searched_by_text_field_and_time_and_nothing_else_is_read(owner_sql: OwnerSql, tmp_path: Path) -> None:
+    sender, day = of_two(owner_sql, 9)
+    other, _ = of_two(owner_sql, 9)
+    for tenant in (sender.tenant.pk, other.tenant.pk):
+        archive_day(tenant_id=tenant, day=day)
+    ctx = make.member(sender.tenant, "auditor")
+    found = search_archives(ctx=ctx, q=f"i AM {GONE}")
+    assert {row["run_id"] for row in found.rows} == {f"{GONE}-0", f"{GONE}-1"} and found.complete
+    assert {row["tenant_id"] for row in found.rows} == {str(sender.tenant.pk)}
+    assert [row["run_id"] for row in search_archives(ctx=ctx, run_id=f"{STAYS}-1").rows] == [f"{STAYS}-1"]
+    assert len(search_archives(ctx=ctx, kind=Kind.EVENT, q="asked").rows) == 2
+    assert search_archives(ctx=ctx, since=timezone.now()).files == 0
+    few = search_archives(ctx=ctx, limit=3)
+    assert len(few.rows) == 3 and not few.complete
+    for evil in ("' OR 1=1 --", "%", "\\", "') UNION SELECT json FROM read_json_objects('/etc/passwd') --"):
+        assert search_archives(ctx=ctx, run_id=evil).rows == [] and search_archives(ctx=ctx, q=evil).rows == []
+    with pytest.raises(Problem, match="compared"):
+        search_archives(ctx=ctx, tenant_id="x")
+    with pytest.raises(Problem):
+        search_archives(ctx=make.member(sender.tenant, "author"))
+
+
+def test_archives_are_kept_as_long_as_the_tenant_says(owner_sql: OwnerSql, address: str) -> None:
+    sender, day = furnished(owner_sql, days=12)
+    archived(sender.tenant.pk, day)
+    ctx = make.member(sender.tenant, "tenant_admin")
+    for bad in ({"hot_days": 31}, {"hot_days": 0}, {"archive_days": 0}, {"other": 1}):
+        with pytest.raises(Problem):
+            set_retention(ctx=ctx, changes=bad)
+    set_retention(ctx=ctx, changes={"archive_days": 12})
+    assert expire(sender.tenant.pk) == 0
+    set_retention(ctx=ctx, changes={"archive_days": 11})
+    assert expire(sender.tenant.pk) == 1 and expire(sender.tenant.pk) == 0
+    assert list(open_storage(address).list()) == [] and Archive.objects.get().state == "expired"
+    with pytest.raises(Problem, match="removed"):
+        request_restore(ctx=ctx, archive_id=Archive.objects.get().pk)
+
+
+def test_a_shorter_window_is_asked_of_late_items_too(owner_sql: OwnerSql) -> None:
+    sender = harness()
+    set_retention(ctx=make.member(sender.tenant, "tenant_admin"), changes={"hot_days": 2})
+    old = (datetime.now(UTC) - timedelta(days=5)).isoformat()
+    assert sender.send(run(started_at=old))["rejected"][0]["code"] == "too_old"
+    assert harness().send(run(started_at=old))["accepted"] == 1
+
+
+def test_the_cycle_on_s3(owner_sql: OwnerSql, settings: Any, tmp_path: Path) -> None:
+    with running(tmp_path / "s3") as server:
+        server.use(settings)
+        settings.ARCHIVE_STORE = f"s3://{BUCKET}/mc"
+        sender, day = of_two(owner_sql, 9)
+        before = hot(owner_sql, day)
+        archive = archived(sender.tenant.pk, day)
+        verify_archive(archive=archive)
+        ctx = make.member(sender.tenant, "tenant_admin")
+        assert len(search_archives(ctx=ctx, q="i am").rows) == 4
+        request_restore(ctx=ctx, archive_id=archive.pk)
+        restore_day(tenant_id=sender.tenant.pk, day=day)
+        assert hot(owner_sql, day) == before
+        request_erasure(ctx=ctx, user_ref=GONE, reason="asked")
+        erase(tenant_id=sender.tenant.pk)
+        assert GONE not in objects(settings.ARCHIVE_STORE)
+        storage = open_storage(settings.ARCHIVE_STORE)
+        assert {stored.path.split("/")[1] for stored in storage.list()} == {str(sender.tenant.pk)}
+        with pytest.raises(NotStoredError):
+            storage.get(f"{folder(sender.tenant.pk, day)}/manifest-001.json")
