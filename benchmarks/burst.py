@@ -27,7 +27,8 @@ def scoring() -> Iterator[None]:
     celery = [sys.executable, "-m", "celery", "--app", "mission_control"]
     worker = [*celery, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
     scheduler = [*celery, "beat", "--pidfile=", "--loglevel", "WARNING"]
-    running = [subprocess.Popen(command, cwd=ROOT, env=dict(os.environ)) for command in (worker, scheduler)]
+    # What they print is not of the table.
+    running = [subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stdout=sys.stderr) for command in (worker, scheduler)]
     try:
         yield
     finally:

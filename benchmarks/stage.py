@@ -73,7 +73,9 @@ def web(*, core: str | None = WEB_CORE, threads: int = 16) -> Iterator[tuple[int
     command = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--no-ws"]
     command += ["--blocking-threads", str(threads), "--log-level", "warning", "mission_control.wsgi:application"]
     pinned = ["taskset", "-c", core] if core else []
-    process = subprocess.Popen([*pinned, str(Path(sys.executable).parent / command[0]), *command[1:]], cwd=ROOT, env=dict(os.environ))
+    program = [*pinned, str(Path(sys.executable).parent / command[0]), *command[1:]]
+    # What it logs is not of the table that goes to standard output.
+    process = subprocess.Popen(program, cwd=ROOT, env=dict(os.environ), stdout=sys.stderr)
     try:
         wait_for(f"http://127.0.0.1:{port}/healthz")
         yield port, process

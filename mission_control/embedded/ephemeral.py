@@ -154,13 +154,13 @@ def hold(run: Run) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, lambda *_: None)
     parent = os.pidfd_open(run.parent)
-    postgres, valkey = run.postgres(), run.valkey()
+    postgres, valkey, place = run.postgres(), run.valkey(), kept.place()
     try:
         postgres.sockets.mkdir(mode=0o700)
         if postgres.account:
             postgres.account.owns(postgres.sockets)
         valkey.launch()
-        kept.restore(postgres)
+        kept.restore(postgres, place)
         postgres.create()
         postgres.launch()
         postgres.wait()
@@ -168,7 +168,7 @@ def hold(run: Run) -> None:
         valkey.wait()
         (run.folder / "ready").touch()
         select.select([parent, reader], [], [])
-        kept.keep(postgres)
+        kept.keep(postgres, place)
     finally:
         postgres.stop()
         valkey.stop()

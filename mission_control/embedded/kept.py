@@ -41,16 +41,15 @@ def passwords() -> Passwords | None:
         return None
 
 
-def restore(postgres: Postgres) -> None:
-    """Puts the kept cluster in the place of `postgres`, whose passwords are its own."""
-    kept = place()
+def restore(postgres: Postgres, kept: Path) -> None:
+    """Puts the cluster kept at a place in the place of `postgres`, whose passwords are its own."""
     if (kept / "passwords.json").exists():
         _copy(kept / "postgres", postgres.data)
 
 
-def keep(postgres: Postgres) -> None:
-    """Keeps the running cluster, which it stops, where its template is complete and there is no kept one yet."""
-    kept = place()
+def keep(postgres: Postgres, kept: Path) -> None:
+    """Keeps the running cluster, which it stops, where its template is complete and there is no kept one yet. The place is that of the run's
+    beginning: files may have changed since."""
     if kept.exists():
         return
     with psycopg.connect(postgres.admin_url, autocommit=True) as connection:
