@@ -23,17 +23,11 @@ INSERT INTO telemetry_runscore
 SELECT r.id, r.day, r.tenant_id, r.team_id, r.agent_id, r.run_id, r.pack, r.pack_version, r.effective_digest, r.arm, coalesce(r.tier, ''),
     r.latency_ms, s.score, s.baseline_ms, s.parts::jsonb, now()
 FROM unnest(%b::uuid[], %b::int[], %b::bigint[], %b::text[]) AS s (id, score, baseline_ms, parts)
-<<<<<<< HEAD
-JOIN telemetry_run r ON r.id = s.id AND r.day = %b
-WHERE r.tenant_id = %b AND r.final
-ON CONFLICT DO NOTHING RETURNING id
-=======
 CROSS JOIN LATERAL (
     SELECT id, day, tenant_id, team_id, agent_id, run_id, pack, pack_version, effective_digest, arm, tier, latency_ms
     FROM telemetry_run WHERE id = s.id AND day = %b AND tenant_id = %b AND final OFFSET 0
 ) r
-ON CONFLICT DO NOTHING
->>>>>>> ingest
+ON CONFLICT DO NOTHING RETURNING id
 """
 
 
