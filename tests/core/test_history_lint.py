@@ -19,6 +19,7 @@ ALLOWED = {
     ("apps/demo/services/removal.py", "_delete"): "removes the demo with its history",
     ("apps/core/sql.py", "keep_history"): "begins the history",
     ("apps/telemetry/services/tables.py", "_table"): "the tables of runs and events, which are not governed",
+    ("apps/telemetry/services/restoring.py", "_insert"): "the tables of runs, events and scores, which are not governed",
     ("apps/telemetry/services/tables.py", "_complete"): "the tables of runs and events, which are not governed",
 }
 BULK = {"update", "bulk_create", "bulk_update", "aupdate", "abulk_create", "abulk_update", "_raw_delete", "_update", "_insert"}
