@@ -113,7 +113,8 @@ OF_EVENTS = (
 
 def _names(listed: tuple[Any, ...]) -> tuple[str, ...]:
     """Parameters that mean to an export what they mean here; time and agent are said otherwise."""
-    return tuple(each.parameter_name for each in listed if isinstance(each, type) and each not in (listed[0], AGENT))
+    named = (each for each in listed if isinstance(each, type) and each not in (listed[0], AGENT))
+    return tuple(str(getattr(each, "parameter_name", "")) for each in named)
 
 
 _NAMES: Mapping[Kind, tuple[str, ...]] = {"runs": _names(OF_RUNS), "events": _names(OF_EVENTS)}
