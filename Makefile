@@ -16,7 +16,7 @@ up: venv
 	@exec .venv/bin/python -m mission_control.embedded up
 
 test: venv
-	@exec .venv/bin/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@exec .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 bench: venv
 	@exec .venv/bin/python -m benchmarks $(BENCH)
