@@ -31,14 +31,6 @@ def remark(name: str, state: Callable[[], str]) -> None:
     _remarks[name] = state
 
 
-_gauges: dict[str, tuple[str, Callable[[], float]]] = {}
-
-
-def gauge(name: str, meaning: str, read: Callable[[], float]) -> None:
-    """Has /metrics show a figure of a room's own."""
-    _gauges[name] = (meaning, read)
-
-
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
     """The process answers."""
@@ -81,6 +73,4 @@ def metrics(request: HttpRequest) -> HttpResponse:
         f"mission_control_generation_seen {watcher.seen}",
         *(line for lines in _figures for line in lines()),
     ]
-    for name, (meaning, read) in _gauges.items():
-        lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge", f"{name} {read():g}"]
     return HttpResponse("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4")

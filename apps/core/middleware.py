@@ -60,9 +60,9 @@ class HostMiddleware:
 
 
 class HarnessMiddleware:
-    """Answers harness routes at once: a view marked by `harness_view` needs nothing of what stands further in."""
+    """Answers harness routes at once: they need nothing of what stands further in, and their errors are always problems."""
 
-    PREFIXES = ("/api/v1/resolve", "/api/v1/telemetry/", "/api/v1/heartbeat", "/api/v1/stream", "/healthz")
+    PREFIXES = ("/api/v1/resolve", "/api/v1/telemetry/", "/api/v1/otlp/", "/api/v1/heartbeat", "/api/v1/stream", "/healthz")
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

@@ -13,21 +13,23 @@ class TelemetryConfig(AppConfig):
     label = "telemetry"
 
     def ready(self) -> None:
-        from apps.core.health import gauge, remark
+        from apps.core.health import figures, remark
         from apps.telemetry import purging, subscriptions  # noqa: F401 -- they register themselves
         from apps.telemetry.selectors.archives import state_of_archives
 
         remark("archives", state_of_archives)
         purging.listen()
-        gauge("mission_control_rollup_lag_seconds", "Age of the oldest row that waits to be added up.", self.rollup_lag)
+        figures(self.rollup_lag)
         post_migrate.connect(self.prepare_storage, sender=self, dispatch_uid="telemetry.storage")
 
     @staticmethod
-    def rollup_lag() -> float:
+    def rollup_lag() -> list[str]:
         from apps.telemetry.selectors.rollups import rolled_up_since
 
         since = rolled_up_since()
-        return max((timezone.now() - since).total_seconds(), 0.0) if since else 0.0
+        lag = max((timezone.now() - since).total_seconds(), 0.0) if since else 0.0
+        name = "mission_control_rollup_lag_seconds"
+        return [f"# HELP {name} Age of the oldest row that waits to be added up.", f"# TYPE {name} gauge", f"{name} {lag:g}"]
 
     @staticmethod
     def prepare_storage(using: str, **kwargs: Any) -> None:

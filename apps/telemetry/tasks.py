@@ -20,7 +20,7 @@ from apps.telemetry.models import Archive
 from apps.telemetry.partitions import days_ready, make_partitions
 from apps.telemetry.selectors.archives import archive_owners, days_to_archive, tenants_with_erasures, unfinished_restorations
 from apps.telemetry.selectors.models import tenants_with_models
-from apps.telemetry.selectors.rollups import forget_rollups, tenants_to_roll_up
+from apps.telemetry.selectors.rollups import forget_postings, forget_rollups, tenants_to_roll_up
 from apps.telemetry.selectors.traces import tenants_with_traces_due
 from apps.telemetry.services.archiving import BusyError, OutOfTimeError, archive_day, verify_archive
 from apps.telemetry.services.erasing import erase
@@ -101,9 +101,12 @@ def model_health_task() -> None:
 @shared_task(name="telemetry.forget_rollups")
 def forget_rollups_task() -> None:
     """Daily: figures that are older than they are kept for, and what finds rows that are no longer there."""
-    now = timezone.now()
+    now, until = timezone.now(), time.monotonic() + BUDGET_S
     minutes, everything = timedelta(days=settings.ROLLUP_MINUTE_DAYS), timedelta(days=settings.ROLLUP_DAYS)
-    log.info("telemetry.rollups_forgotten", rows=forget_rollups(now - minutes, now - minutes, now - everything))
+    rows = forget_rollups(now - minutes, now - minutes, now - everything)
+    while (gone := forget_postings(now - minutes)) and time.monotonic() < until:
+        rows += gone
+    log.info("telemetry.rollups_forgotten", rows=rows)
 
 
 # Of Celery's limit of 100 seconds (`mission_control/celery.py`); a part takes seconds.
@@ -156,8 +159,11 @@ def drop_partitions_task() -> None:
 
 @shared_task(name="telemetry.prune_ledger")
 def prune_ledger_task() -> int:
-    """Forgets old keys, a bounded number at a time; every ten minutes."""
-    return prune_ledger()
+    """Forgets old keys, a bounded number at a time, as far as its time goes; every ten minutes."""
+    until, pruned = time.monotonic() + BUDGET_S, 0
+    while (gone := prune_ledger()) and time.monotonic() < until:
+        pruned += gone
+    return pruned + gone
 
 
 @shared_task(name="telemetry.restore")

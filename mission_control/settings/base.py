@@ -301,7 +301,7 @@ CACHE_WATCHER = True
 RESOLVE_TTL_S = int(env("RESOLVE_TTL_S", "60"))
 
 # Days for which figures of runs are kept: those by minute (and counts of values), and those by hour and day.
-ROLLUP_MINUTE_DAYS = float(env("ROLLUP_MINUTE_DAYS", "30"))
+ROLLUP_MINUTE_DAYS = float(env("ROLLUP_MINUTE_DAYS", "35"))
 ROLLUP_DAYS = float(env("ROLLUP_DAYS", "400"))
 # Where the push stream is reached, …/api/v1/stream: the web sends harnesses there. Empty where a proxy routes that path to it.
 STREAM_URL = env("STREAM_URL")

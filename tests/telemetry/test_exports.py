@@ -297,7 +297,9 @@ def test_files_go_when_cancelled_deleted_expired_or_nobodys(files: Path, monkeyp
         assert exporting.tend_exports()["sent"] == 0
     assert exporting.tend_exports(now=timezone.now() + timedelta(minutes=5))["sent"] == 1 and sent == [erased]
     desk.write(erased, turn_s=0)
-    open_storage(str(files)).put_new(f"{desk.sender.tenant.pk}/00000000-0000-7000-8000-00000000000f/0001-000000", b"of a purged tenant")
+    open_storage(str(files)).put_new(
+        f"exports/{desk.sender.tenant.pk}/00000000-0000-7000-8000-00000000000f/0001-000000", b"of a purged tenant"
+    )
     assert exporting.tend_exports(now=timezone.now() + timedelta(hours=23))["removed"] == 1
     with in_production(), system.transaction():
         publish(system, "telemetry.erased", user_ref="u-1", before=timezone.now(), run_ids=[])

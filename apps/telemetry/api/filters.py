@@ -10,6 +10,7 @@ from django_filters import rest_framework as filters
 from apps.core.context import ActionContext
 from apps.identity.models import Agent
 from apps.telemetry.models import Event, Run, Tier
+from apps.telemetry.selectors.rules import stored_reference
 
 
 def agent_named(ctx: ActionContext, name: str) -> Agent | None:
@@ -28,7 +29,7 @@ class ReportedFilter(filters.FilterSet):
     persona = filters.CharFilter("persona")
     skill = filters.CharFilter("skill")
     run_id = filters.CharFilter("run_id")
-    root_task_id = filters.CharFilter("root_task_id")
+    root_task_id = filters.CharFilter("root_task_id", method="of_reference")
     flag = filters.CharFilter(
         method="with_flag", help_text="`untraced`, `mismatch`, `redacted`, `priced`, `unpriced`, `tokens_inconsistent`, `clock_skew`, …"
     )
@@ -39,6 +40,11 @@ class ReportedFilter(filters.FilterSet):
         """The agent's key first: then an index by agent and time answers."""
         found = agent_named(self.request._request.ctx, value)
         return rows.filter(agent_id=found.pk) if found else rows.none()
+
+    def of_reference(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        """As rows hold it: as it was sent, or what redaction makes of it."""
+        stored = stored_reference(self.request._request.ctx.tenant_id, value)
+        return rows.filter(**{name: value} if stored == value else {f"{name}__in": [value, stored]})
 
     def with_flag(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         return rows.filter(flags__contains=[value])
@@ -51,7 +57,7 @@ class RunFilter(ReportedFilter):
     task_type = filters.CharFilter("task_type")
     success = filters.BooleanFilter("success")
     final = filters.BooleanFilter("final")
-    user_ref = filters.CharFilter("user_ref", help_text="The harness's reference of a user.")
+    user_ref = filters.CharFilter("user_ref", method="of_reference", help_text="The harness's reference of a user.")
     mcp_server = filters.CharFilter(method="with_server", help_text="One of the MCP servers that the run used.")
 
     class Meta:

@@ -107,11 +107,6 @@ def redaction_version() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def last_day_to_archive(today: date, hot_days: int) -> date:
-    """The newest day of receipt whose every row was hot for `hot_days` whole days."""
-    return today - timedelta(days=hot_days + 1)
-
-
 def expired(day: date, today: date, archive_days: int | None) -> bool:
     """Whether an archive has been kept for as long as its tenant wants."""
     return archive_days is not None and day < today - timedelta(days=archive_days)
@@ -120,11 +115,6 @@ def expired(day: date, today: date, archive_days: int | None) -> bool:
 def subject_hash(salt: bytes, tenant_id: UUID, user_ref: str) -> bytes:
     """By which an erased user is known again; also computed in SQL (`telemetry_erase_day`)."""
     return hashlib.sha256(salt + tenant_id.bytes + user_ref.encode()).digest()
-
-
-def is_erased(user_ref: str | None, created_at: datetime, tenant_id: UUID, erased: Iterable[tuple[bytes, bytes, datetime]]) -> bool:
-    """Whether a run names a user who was erased after it: `erased` holds salt, hash and time of each erasure."""
-    return user_ref is not None and any(created_at <= at and subject_hash(salt, tenant_id, user_ref) == known for salt, known, at in erased)
 
 
 def totals(parts: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:

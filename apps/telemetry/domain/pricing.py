@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 # Prices are micro-dollars for so many tokens.
 PER = 1_000_000
+# The largest number that JSON keeps exact (`domain.md` 3).
+MAX_COST = 2**53 - 1
 ANY = "*"
 # The flags that this module gives.
 PRICED, UNPRICED, INCONSISTENT, DIFFERS = "priced", "unpriced", "tokens_inconsistent", "cost_differs"
@@ -54,7 +56,7 @@ class Price:
 
 def cost_of(price: Price, tokens: Counts) -> int:
     """Micro-dollars by the formula above: exact integers, rounded once, half to even, and never below 0. Reasoning tokens are part of the
-    output and cost nothing besides."""
+    output and cost nothing besides. Counts that cannot be cost at most MAX_COST."""
     tokens_in, tokens_out, read, write, _ = tokens
     read, write = read or 0, write or 0
     total = (
@@ -66,7 +68,7 @@ def cost_of(price: Price, tokens: Counts) -> int:
     if total <= 0:
         return 0
     whole, rest = divmod(total, PER)
-    return whole + (2 * rest > PER or (2 * rest == PER and whole % 2 == 1))
+    return min(whole + (2 * rest > PER or (2 * rest == PER and whole % 2 == 1)), MAX_COST)
 
 
 def inconsistent(tokens: Counts) -> bool:

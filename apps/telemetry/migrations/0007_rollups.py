@@ -60,7 +60,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp 
 DECLARE
     gone bigint;
     more bigint;
-    hot timestamptz := now() - interval '10 days';
+    -- The longest hot window, its grace, and a day.
+    hot timestamptz := now() - interval '33 days';
 BEGIN
     DELETE FROM public.telemetry_rollup r WHERE r.start < least(everything, hot) OR r.step = 60 AND r.start < least(minutes, hot);
     GET DIAGNOSTICS gone = ROW_COUNT;

@@ -16,15 +16,22 @@ CREATE TABLE telemetry_posting (
     ids uuid[],
     PRIMARY KEY (tenant_id, term, minute)
 ) WITH (fillfactor = 80);
+CREATE INDEX telemetry_posting_minute ON telemetry_posting USING brin (minute) WITH (pages_per_range = 32);
 """
 
+# As long as a day is in the database, its rows are found by their terms. A bounded number at a time.
 FORGET = """
 CREATE FUNCTION telemetry_forget_postings(before timestamptz) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     gone bigint;
 BEGIN
-    DELETE FROM public.telemetry_posting p WHERE p.minute < extract(epoch FROM least(before, now() - interval '10 days')) / 60;
+    DELETE FROM public.telemetry_posting WHERE ctid = ANY (ARRAY(
+        SELECT p.ctid FROM public.telemetry_posting p
+        WHERE p.minute < extract(epoch FROM least(before, now() - interval '10 days')) / 60 AND p.last_day < (
+            SELECT coalesce(min(to_date(right(c.relname, 8), 'YYYYMMDD')), 'infinity') FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+            WHERE i.inhparent IN ('public.telemetry_run'::regclass, 'public.telemetry_event'::regclass))
+        LIMIT 200000));
     GET DIAGNOSTICS gone = ROW_COUNT;
     RETURN gone;
 END $$;

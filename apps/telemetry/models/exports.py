@@ -27,6 +27,8 @@ class ExportState(models.TextChoices):
     EXPIRED = "expired"
 
 
+# The storage may hold other things beside: all files of exports are below it.
+FOLDER = "exports"
 UNDER_WAY = (ExportState.QUEUED, ExportState.RUNNING)
 
 
@@ -79,4 +81,4 @@ class Export(TenantOwned):
 
     @property
     def folder(self) -> str:
-        return f"{self.tenant_id}/{self.pk}"
+        return f"{FOLDER}/{self.tenant_id}/{self.pk}"

@@ -26,6 +26,14 @@ def rolled_up_since(tenant_id: UUID | None = None) -> datetime | None:
 def forget_rollups(minutes: datetime, facets: datetime, everything: datetime) -> int:
     """Removes roll-ups by minute, counts of values, and all roll-ups that are older than these; how many rows."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT telemetry_forget_rollups(%s, %s, %s) + telemetry_forget_postings(%s)", [minutes, facets, everything, facets])
+        cursor.execute("SELECT telemetry_forget_rollups(%s, %s, %s)", [minutes, facets, everything])
+        gone: int = cursor.fetchone()[0]
+    return gone
+
+
+def forget_postings(before: datetime) -> int:
+    """Removes some of what finds rows of minutes before this, where their days have left the database; how many, 0 when none is left."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT telemetry_forget_postings(%s)", [before])
         gone: int = cursor.fetchone()[0]
     return gone

@@ -14,6 +14,7 @@ from apps.core.domain.redaction import Redactor
 from apps.core.domain.redaction_patterns import Pattern
 from apps.core.generations import watcher
 from apps.identity.domain.platform import PLATFORM_ID
+from apps.telemetry.domain.items import MAX_NAME
 from apps.telemetry.domain.pricing import Price, PriceTable
 from apps.telemetry.models import Content, RedactionPattern, RedactionPolicy
 from apps.telemetry.models import Price as PriceRow
@@ -41,6 +42,11 @@ def rules_of(tenant_id: UUID) -> Rules:
 def redactor_of(tenant_id: UUID) -> Redactor:
     """What everything that is stored, exported or compared for a tenant goes through."""
     return rules_of(tenant_id).redactor
+
+
+def stored_reference(tenant_id: UUID, name: str) -> str:
+    """What rows hold of a reference (a user, a task) that harnesses send."""
+    return redactor_of(tenant_id).reference(name)[0][:MAX_NAME]
 
 
 def _load(tenant_id: UUID) -> Rules:

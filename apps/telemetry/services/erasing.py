@@ -27,6 +27,7 @@ from apps.identity.permissions import require
 from apps.telemetry.domain.archives import Kind, part_path, subject_hash
 from apps.telemetry.models import Archive, ArchivePart, ArchiveState, Erasure
 from apps.telemetry.selectors.archives import hot_days_in_database
+from apps.telemetry.selectors.rules import stored_reference
 from apps.telemetry.services import archive_files as files
 from apps.telemetry.services.archiving import (
     DESCRIBED,
@@ -59,8 +60,8 @@ _decode = msgspec.json.Decoder(_Row).decode
 
 
 def request_erasure(*, ctx: ActionContext, user_ref: str, reason: str) -> Erasure:
-    """Has all telemetry of one user removed, of before now. Asked again while it is under way, it is the same one. Raises Problem
-    `permission_denied`, `invalid`."""
+    """Has all telemetry of one user removed, of before now. Asked again while it is under way, it is the same one. Where redaction replaces
+    such a name, rows hold what it made of it: that is erased as well. Raises Problem `permission_denied`, `invalid`."""
     with ctx.transaction():
         require(ctx, Action.MANAGE_TENANT, tenant_id=ctx.tenant_id)
         if not user_ref or len(user_ref) > 200 or one_user(user_ref) != user_ref:
@@ -69,17 +70,22 @@ def request_erasure(*, ctx: ActionContext, user_ref: str, reason: str) -> Erasur
             raise problem("invalid", "Say why: the log keeps it.", pointer="/reason")
         # Two at once wait for each other here.
         cursor().execute("SELECT pg_advisory_xact_lock(hashtextextended(%b, 0))", [f"telemetry.erasure:{ctx.tenant_id}"])
-        waiting: Erasure | None = (
-            Erasure.objects.filter(tenant_id=ctx.tenant_id, subject=user_ref).exclude(state=Erasure.State.DONE).first()
-        )
-        if waiting is not None:
-            return waiting
-        salt = os.urandom(16)
-        erasure = Erasure(tenant_id=ctx.tenant_id, subject=user_ref, salt=salt, hash=subject_hash(salt, ctx.tenant_id, user_ref))
-        erasure.save(force_insert=True)
-        record(ctx, "telemetry.erasure_requested", erasure, data={"user": erasure.hash.hex()}, reason=reason)
-        enqueue_on_commit(ctx, "telemetry.erase", str(ctx.tenant_id))
-        return erasure
+        stored = stored_reference(ctx.tenant_id, user_ref)
+        if stored != user_ref:
+            _requested(ctx, stored, reason)
+        return _requested(ctx, user_ref, reason)
+
+
+def _requested(ctx: ActionContext, subject: str, reason: str) -> Erasure:
+    waiting: Erasure | None = Erasure.objects.filter(tenant_id=ctx.tenant_id, subject=subject).exclude(state=Erasure.State.DONE).first()
+    if waiting is not None:
+        return waiting
+    salt = os.urandom(16)
+    erasure = Erasure(tenant_id=ctx.tenant_id, subject=subject, salt=salt, hash=subject_hash(salt, ctx.tenant_id, subject))
+    erasure.save(force_insert=True)
+    record(ctx, "telemetry.erasure_requested", erasure, data={"user": erasure.hash.hex()}, reason=reason)
+    enqueue_on_commit(ctx, "telemetry.erase", str(ctx.tenant_id))
+    return erasure
 
 
 def erase(*, tenant_id: UUID, deadline: float | None = None, reached: Reached = quietly) -> int:

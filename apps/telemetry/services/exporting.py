@@ -30,6 +30,7 @@ from apps.identity.permissions import can
 from apps.identity.selectors import groups_of, roles_of
 from apps.telemetry.domain.asked import Kind, parse
 from apps.telemetry.models import Export, ExportFormat, ExportKind, ExportState
+from apps.telemetry.models.exports import FOLDER
 from apps.telemetry.selectors.asked import as_json, columns, narrowed, with_relatives
 from apps.telemetry.selectors.exports import exports_alive
 from apps.telemetry.selectors.pages import page
@@ -220,7 +221,7 @@ def tend_exports(*, now: datetime | None = None) -> dict[str, int]:
     done = {"sent": 0, "given_up": 0, "expired": 0, "removed": 0}
     storage = store()
     # Listed before it is asked which are alive: what is written from now on is not looked at.
-    files = [found.path for found in storage.list()]
+    files = [found.path for found in storage.list(FOLDER)]
     alive = exports_alive()
     for each in alive:
         if each.state == ExportState.DONE:
@@ -231,7 +232,7 @@ def tend_exports(*, now: datetime | None = None) -> dict[str, int]:
         elif each.active and _is_missed(each.state, each.beat_at, each.created_at, now):
             enqueue(TASK, str(each.tenant_id), str(each.id))
             done["sent"] += 1
-    kept = {f"{each.tenant_id}/{each.id}" for each in alive}
+    kept = {f"{FOLDER}/{each.tenant_id}/{each.id}" for each in alive}
     for path in files:
         if path.rpartition("/")[0] not in kept:
             storage.delete(path)

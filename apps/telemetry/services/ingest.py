@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 from django.db import Error, connection
 from django.utils import timezone
+from psycopg.errors import SerializationFailure
 
 from apps.core.access import Action
 from apps.core.context import ActionContext
@@ -251,7 +252,11 @@ def _complete(
     the ids of rows into `ready`, where they are final now, or `unfinished`."""
     completed: dict[str, Settled] = {}
     completing: dict[date, list[Settled]] = {}
-    for key, stored in storage.lock(cur, table, ctx.tenant_id, known).items():
+    locked = storage.lock(cur, table, ctx.tenant_id, known)
+    if len(locked) < len(known):
+        # Forgotten since they were claimed: the second try finds them new.
+        raise SerializationFailure("keys of the ledger were forgotten meanwhile")
+    for key, stored in locked.items():
         found = settled[key] = settle(groups[key], table.columns, final=stored.final, hashes=stored.hashes)
         if found.values is None:
             continue
