@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -89,17 +88,3 @@ def problem(code: str, detail: str, *, pointer: str | None = None, errors: Seque
         raise KeyError(code)
     found = [FieldError(pointer, code, detail), *errors] if pointer is not None else list(errors)
     return Problem(code, detail, found, dict(extra))
-
-
-def problem_body(error: Problem, request_id: str) -> dict[str, Any]:
-    """The body of a refusal (RFC 9457)."""
-    return {
-        "type": f"urn:mission-control:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "code": error.code,
-        "detail": error.detail,
-        "errors": [{"pointer": found.pointer, "code": found.code, "detail": found.detail} for found in error.errors],
-        "request_id": request_id,
-        **error.extra,
-    }

@@ -6,7 +6,8 @@ import msgspec
 from django.http import HttpRequest, HttpResponse
 
 from apps.core.context import ActionContext
-from apps.core.errors import PROBLEM_TYPE, Problem, problem, problem_body
+from apps.core.errors import PROBLEM_TYPE, Problem, problem
+from apps.core.refusals import problem_body
 
 
 def database_away() -> Problem:

@@ -14,6 +14,7 @@ from django.shortcuts import redirect, render
 from django.urls import Resolver404, resolve
 from django.utils.module_loading import import_string
 
+from apps.core.domain.redaction import redact_text
 from apps.core.errors import Problem, problem
 from apps.core.http import database_away, problem_response
 from apps.core.ids import new_id
@@ -24,14 +25,15 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestIdMiddleware:
-    """Takes over a well-formed X-Request-ID or makes one; it stands in every answer, error and audit event."""
+    """Takes over a well-formed X-Request-ID without a secret, or makes one; it stands in every answer, error and audit event."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = sent if REQUEST_ID.fullmatch(sent) else new_id().hex
+        plain = REQUEST_ID.fullmatch(sent) and (sent.isdigit() or not redact_text(sent)[1])
+        request_id = sent if plain else new_id().hex
         request.request_id = request_id  # type: ignore[attr-defined]
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)

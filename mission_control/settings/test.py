@@ -8,6 +8,8 @@ from .base import *
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CACHE_WATCHER = False
+# Each test client has middleware of its own, which would read every static file first.
+WHITENOISE_AUTOREFRESH = True
 # Every read asks: tests see each change at once.
 CACHE_STALENESS_S = -1.0
 # Hundreds of requests a test come from one token or address; the tests of the limits set their own.

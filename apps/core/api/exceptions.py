@@ -12,8 +12,9 @@ from drf_standardized_errors.formatter import ExceptionFormatter
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from apps.core.errors import PROBLEM_TYPE, FieldError, Problem, problem, problem_body
+from apps.core.errors import PROBLEM_TYPE, FieldError, Problem, problem
 from apps.core.http import database_away, request_id_of
+from apps.core.refusals import problem_body
 
 log = structlog.get_logger(__name__)
 

@@ -22,6 +22,7 @@ from apps.evals.models import EvalCase, EvalItem, EvalResult, EvalRun, EvalSet
 from apps.evals.services.answers import MAX_LEASED, lease_cases, submit_outputs
 from apps.evals.services.cases import add_cases, create_eval_set
 from apps.evals.services.runs import start_eval_run
+from apps.telemetry.api.screened import ScreenedMixin
 
 LEASE = OpenApiParameter("lease", OpenApiTypes.INT, description=f"Agents: lease up to this many cases (1 to {MAX_LEASED}).")
 PAGE = [
@@ -92,7 +93,7 @@ class EvalSetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextVi
         return Response(serializers.AddedCasesSerializer({"cases": made}).data, status=status.HTTP_201_CREATED)
 
 
-class EvalRunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewSet):
+class EvalRunViewSet(ScreenedMixin, mixins.ListModelMixin, mixins.RetrieveModelMixin, ContextViewSet):
     """Runs of a version over a set. An agent's token sees the runs it may answer."""
 
     # A version under evaluation may be of any user's layer.

@@ -21,6 +21,8 @@ from apps.evals.services.runs import announce, fail_run
 from apps.evals.services.scoring import same_answer, score
 from apps.evals.services.submission import Answer, parse_answers
 from apps.identity.permissions import require
+from apps.telemetry.selectors.rules import redactor_of
+from apps.telemetry.services.screening import screened
 
 LEASE_S = 120
 MAX_LEASED = 100
@@ -91,8 +93,10 @@ def submit_outputs(*, ctx: ActionContext, eval_run_id: UUID, lease_id: UUID | No
             raise problem("invalid", "`lease_id` is missing: lease the cases first and answer under that lease.", pointer="/lease_id")
         if run.state == EvalRunState.FAILED:
             raise problem("wrong_state", f"The run has failed: {run.failure}")
-        answers, rejected = parse_answers(outputs)
-        submission = Submission(run, rejected=rejected)
+        answers, refused = parse_answers(outputs)
+        # What is wrong with an answer may repeat what it holds.
+        redactor = redactor_of(run.tenant_id)
+        submission = Submission(run, rejected=[(index, screened(redactor, why)) for index, why in refused])
         fresh = _sort_out(ctx, submission, lease_id, answers)
         if fresh:
             prefix = _prefix(ctx, run)

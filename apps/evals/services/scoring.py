@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from apps.core.domain.redaction import Redactor
 from apps.evals.domain.checks import score_output
 from apps.evals.domain.pairing import answer_of
 from apps.evals.models import EvalItem, EvalResult, EvalRun
-from apps.evals.services.submission import Answer
+from apps.evals.services.submission import MAX_RUN_ID, Answer
 from apps.telemetry.selectors.rules import redactor_of
 
 
@@ -39,7 +40,7 @@ def score(run: EvalRun, item: EvalItem, answer: Answer, content: Mapping[str, An
         item=item,
         case=case,
         repeat=item.repeat,
-        run_id=answer.run_id,
+        run_id=_reference(redactor, answer.run_id),
         agent_id=agent_id,
         output=redactor.redact_text(answer.output)[0],
         latency_ms=answer.latency_ms,
@@ -50,7 +51,7 @@ def score(run: EvalRun, item: EvalItem, answer: Answer, content: Mapping[str, An
         safety_passed=dimensions.get("safety"),
         format_passed=dimensions.get("format"),
         comments=redactor.redact_text("\n".join(f"{result.id}: {result.detail}" for result in failed))[0],
-        detail=scored.detail(),
+        detail=redactor.redact_json(scored.detail())[0],
     )
 
 
@@ -59,5 +60,11 @@ def same_answer(answer: Answer, known: EvalResult | Answer) -> bool:
     if isinstance(known, Answer):
         return answer == known
     stored = (known.output, known.run_id, known.latency_ms, known.cost_micros, known.tokens_in, known.tokens_out)
-    output = redactor_of(known.tenant_id).redact_text(answer.output)[0]
-    return stored == (output, answer.run_id, answer.latency_ms, answer.cost_micros, answer.tokens_in, answer.tokens_out)
+    redactor = redactor_of(known.tenant_id)
+    output, run_id = redactor.redact_text(answer.output)[0], _reference(redactor, answer.run_id)
+    return stored == (output, run_id, answer.latency_ms, answer.cost_micros, answer.tokens_in, answer.tokens_out)
+
+
+def _reference(redactor: Redactor, run_id: str) -> str:
+    """A run's id as its result keeps it."""
+    return redactor.reference(run_id)[0][:MAX_RUN_ID]

@@ -15,6 +15,7 @@ from apps.core.domain.canonical import MAX_INTEGER, check_json
 from apps.core.errors import FieldError, Problem
 
 MAX_OUTPUT_CHARS = 200_000
+MAX_RUN_ID = 200
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>\$[^`]*)`)?$", re.DOTALL)
 
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
@@ -29,7 +30,7 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     case: UUID
     output: Annotated[str, Meta(max_length=MAX_OUTPUT_CHARS)]
     repeat: Annotated[int, Meta(ge=1, le=9)] = 1
-    run_id: Annotated[str, Meta(max_length=200)] = ""
+    run_id: Annotated[str, Meta(max_length=MAX_RUN_ID)] = ""
     latency_ms: Count | None = None
     cost_usd: Annotated[str, Meta(max_length=40)] | None = None
     tokens_in: Count | None = None

@@ -7,13 +7,15 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from apps.core.api.plain import documented
-from apps.core.errors import problem
+from apps.core.errors import Problem, problem
 from apps.core.http import request_id_of
 from apps.core.limits import address_of
 from apps.fleet.domain.heartbeat import MAX_BODY_BYTES, Heartbeat, decode
 from apps.fleet.services import Beaten, beat
 from apps.identity.tokens import authenticate
 from apps.telemetry.api.body import read_json_body
+from apps.telemetry.selectors.rules import redactor_of
+from apps.telemetry.services.screening import screen_error
 
 
 @csrf_exempt
@@ -31,5 +33,9 @@ def heartbeat_view(request: HttpRequest) -> HttpResponse:
         raise problem("method_not_allowed", "Heartbeats are sent with POST.")
     principal = authenticate(request.META.get("HTTP_AUTHORIZATION", ""), address_of(request))
     ctx = principal.context(request_id_of(request))
-    sent = decode(read_json_body(request, limit=MAX_BODY_BYTES))
+    redactor = redactor_of(principal.tenant_id)
+    try:
+        sent = decode(read_json_body(request, limit=MAX_BODY_BYTES), redactor)
+    except Problem as error:
+        raise screen_error(error, redactor) from None
     return HttpResponse(msgspec.json.encode(beat(ctx=ctx, principal=principal, sent=sent)), content_type="application/json")

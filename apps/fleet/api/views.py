@@ -24,6 +24,7 @@ from apps.fleet.selectors.commands import counted
 from apps.fleet.selectors.harnesses import STATES as HARNESS_STATES
 from apps.fleet.selectors.harnesses import in_state
 from apps.fleet.services.requests import visible_request
+from apps.telemetry.api.screened import ScreenedMixin
 
 
 class HarnessFilter(filters.FilterSet):
@@ -82,7 +83,7 @@ class HarnessViewSet(mixins.ListModelMixin, ContextViewSet):
         return rows
 
 
-class ControlViewSet(mixins.ListModelMixin, ContextViewSet):
+class ControlViewSet(ScreenedMixin, mixins.ListModelMixin, ContextViewSet):
     """Pause, resume, stop or restart an agent, a tier or a tree, and see who has done so."""
 
     queryset = Command.objects.none()
@@ -111,7 +112,7 @@ class ControlViewSet(mixins.ListModelMixin, ContextViewSet):
         return Response(s.CommandDetailSerializer(found).data, status=status)
 
 
-class ActionRequestViewSet(mixins.ListModelMixin, ContextViewSet):
+class ActionRequestViewSet(ScreenedMixin, mixins.ListModelMixin, ContextViewSet):
     """Requests of agents to use one tool once. An agent's token sees its own."""
 
     queryset = ActionRequest.objects.none()
@@ -157,7 +158,7 @@ class ActionRequestViewSet(mixins.ListModelMixin, ContextViewSet):
         return Response(self.get_serializer(made).data)
 
 
-class SuggestionView(ContextView):
+class SuggestionView(ScreenedMixin, ContextView):
     # A suggestion may be for any of the harness's users.
     agents_reach = EVERY_USER
     queryset = Suggestion.objects.none()

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from apps.core.domain.redaction import clean_json, redact_text
+from apps.core.domain.redaction import BUILT_IN, Redactor
 from apps.core.errors import problem
 from apps.fleet.domain.liveness import DEFAULT_TTL_S, LONGEST_TTL_S, SHORTEST_TTL_S
 
@@ -53,8 +53,8 @@ class Beat(Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(Heartbeat)
 
 
-def decode(body: bytes) -> Beat:
-    """Raises Problem `bad_encoding` for what is not JSON, `unknown_key` or `invalid` for another shape."""
+def decode(body: bytes, redactor: Redactor = BUILT_IN) -> Beat:
+    """`redactor` is the tenant's. Raises Problem `bad_encoding` for what is not JSON, `unknown_key` or `invalid` for another shape."""
     try:
         sent = _DECODER.decode(body)
     except msgspec.ValidationError as error:
@@ -65,20 +65,23 @@ def decode(body: bytes) -> Beat:
     names: set[str] = set()
 
     def clean(text: str) -> str:
-        found, fired = redact_text(text)
+        found, fired = redactor.redact_text(text)
         names.update(fired)
         return found
 
     status, instance, served = sent.status, sent.instance, sent.serving
     # One look at all of it: nearly every heartbeat is free of secrets.
-    if clean_json(msgspec.json.encode([status, instance, [each.pack for each in served]])):
+    if redactor.clean_json(msgspec.json.encode([status, instance, [each.pack for each in served]])):
         serving = {(each.pack, each.arm): each.digest for each in served}
     else:
-        status, instance = clean(status), clean(instance)[:200]
+        # Two processes stay two.
+        instance, fired = redactor.reference(instance)
+        names.update(fired)
+        status = clean(status)
         serving = {(clean(each.pack), each.arm): each.digest for each in served}
     if len(serving) < len(served):
         raise problem("invalid", "A pack is served once for each arm.", pointer="/serving")
-    return Beat(serving, list(dict.fromkeys(sent.acks)), status[:200], instance, sent.ttl_s, sorted(names))
+    return Beat(serving, list(dict.fromkeys(sent.acks)), status[:200], instance[:200], sent.ttl_s, sorted(names))
 
 
 def _refuse_line_ends(sent: Heartbeat) -> None:
@@ -103,7 +106,7 @@ def _refused(message: str) -> Exception:
     detail = message[: at.start()] if at else message
     unknown = _UNKNOWN.fullmatch(detail)
     if unknown:
-        key = redact_text(unknown[1])[0][:100]
+        key = BUILT_IN.redact_text(unknown[1])[0][:100]
         return problem(
             "unknown_key", f"A heartbeat has no field {key!r}.", pointer=f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
         )

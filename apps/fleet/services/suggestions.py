@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +12,8 @@ from django.utils import timezone
 from apps.core.access import Action
 from apps.core.context import ActionContext
 from apps.core.domain.canonical import canonical_bytes
-from apps.core.domain.redaction import redact_json, redact_text
-from apps.core.errors import problem
+from apps.core.domain.redaction import Redactor
+from apps.core.errors import Problem, problem
 from apps.core.events import acting_in
 from apps.fleet.models import Suggestion
 from apps.identity.models import Agent
@@ -20,6 +21,8 @@ from apps.identity.permissions import require
 from apps.packs.domain.scopes import Scope, ScopeType
 from apps.packs.models import AuthorKind, VersionStatus
 from apps.packs.services.versions import create_version
+from apps.telemetry.selectors.rules import redactor_of
+from apps.telemetry.services.screening import refused_in
 
 MAX_BYTES = 64 * 1024
 # Of one agent: proposals in a day, and proposals that nobody has decided on.
@@ -38,10 +41,11 @@ def suggest(*, ctx: ActionContext, pack: str, content: Any, scope: str = "", not
     require(ctx, Action.SUGGEST, tenant_id=ctx.tenant_id, team_id=ctx.team_id)
     if ctx.agent_id is None:
         raise problem("permission_denied", "Suggestions are made by agents, with their own tokens; people write drafts.")
-    _refuse_secrets(content, notes)
+    redactor = redactor_of(ctx.tenant_id)
+    _refuse_secrets(redactor, content, notes)
     with ctx.transaction():
         agent = Agent.objects.select_related("tenant", "team").get(pk=ctx.agent_id)
-        place = _within_reach(agent, scope)
+        place = _within_reach(agent, scope, redactor)
         # It may write there what it may not write by itself: nothing is live by it.
         with acting_in(ctx, ctx.tenant_id) as inside:
             _room(agent)
@@ -51,7 +55,7 @@ def suggest(*, ctx: ActionContext, pack: str, content: Any, scope: str = "", not
             return Suggestion.objects.create(tenant_id=ctx.tenant_id, agent=agent, version=version, created_at=timezone.now())
 
 
-def _within_reach(agent: Agent, text: str) -> Scope:
+def _within_reach(agent: Agent, text: str, redactor: Redactor) -> Scope:
     own = Scope(ScopeType.AGENT, f"{agent.tenant.slug}/{agent.slug}")
     if not text:
         return own
@@ -59,18 +63,27 @@ def _within_reach(agent: Agent, text: str) -> Scope:
     reached = {own, Scope(ScopeType.TENANT, agent.tenant.slug)}
     if agent.team is not None:
         reached.add(Scope(ScopeType.TEAM, f"{agent.tenant.slug}/{agent.team.slug}"))
-    if scope in reached or (scope.type is ScopeType.USER and scope.tenant_slug == agent.tenant.slug):
+    if scope in reached:
+        return scope
+    if scope.type is ScopeType.USER and scope.tenant_slug == agent.tenant.slug:
+        # The layer, if it is a new one, is named after what was sent.
+        if fired := refused_in(redactor, scope.ref.partition("/")[2]):
+            raise _holds_secret(sorted(fired), "/scope")
         return scope
     raise problem("invalid", f"{text[:100]} is not on the agent's chain within its tenant; leave it out for {own}.", pointer="/scope")
 
 
-def _refuse_secrets(content: Any, notes: str) -> None:
+def _refuse_secrets(redactor: Redactor, content: Any, notes: str) -> None:
     """A draft is kept as it is, so what would have to be replaced is refused."""
     if len(canonical_bytes(content)) > MAX_BYTES:
         raise problem("too_large", f"A suggestion holds at most {MAX_BYTES} bytes.", pointer="/content")
-    for pointer, fired in (("/content", redact_json(content)[1]), ("/notes", redact_text(notes)[1])):
+    for pointer, fired in (("/content", redactor.redact_json(content)[1]), ("/notes", redactor.redact_text(notes)[1])):
         if fired:
-            raise problem("invalid", f"It holds what looks like a secret ({', '.join(fired)}); leave it out.", pointer=pointer)
+            raise _holds_secret(fired, pointer)
+
+
+def _holds_secret(fired: Iterable[str], pointer: str) -> Problem:
+    return problem("invalid", f"It holds what looks like a secret ({', '.join(fired)}); leave it out.", pointer=pointer)
 
 
 def _room(agent: Agent) -> None:

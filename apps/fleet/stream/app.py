@@ -18,8 +18,9 @@ import msgspec
 import structlog
 
 from apps.core.domain.buckets import Buckets
-from apps.core.errors import PROBLEM_TYPE, Problem, problem, problem_body
+from apps.core.errors import PROBLEM_TYPE, Problem, problem
 from apps.core.ids import new_id
+from apps.core.refusals import problem_body
 from apps.fleet.domain.frames import EventId, parse_id
 from apps.fleet.stream.feed import Feed
 from apps.fleet.stream.guard import Guard, Token

@@ -19,11 +19,12 @@ from django.utils import timezone
 
 from apps.core.context import EVERY_USER, ActionContext
 from apps.telemetry.domain.contract import DecodedBatch, encode_item
-from apps.telemetry.domain.items import RunItem
+from apps.telemetry.domain.items import MAX_NAME, RunItem
 from apps.telemetry.domain.otlp.batch import UNSETTLED, to_batch
 from apps.telemetry.domain.otlp.settling import settle
 from apps.telemetry.domain.otlp.spans import Decoded
 from apps.telemetry.models import OpenTraces
+from apps.telemetry.selectors.rules import redactor_of
 from apps.telemetry.selectors.traces import Row, Trace, claim_traces, stored_traces
 from apps.telemetry.services.ingest import Sender, ingest_events, ingest_runs
 from apps.telemetry.services.rolling import await_roll_up
@@ -75,7 +76,10 @@ def ingest_spans(*, ctx: ActionContext, sender: Sender, decoded: Decoded) -> Tak
         events = ingest_events(ctx=ctx, sender=sender, batch=batch.events, commands=False)
         runs = ingest_runs(ctx=ctx, sender=sender, batch=batch.runs, commands=False)
         if batch.roots and events.accepted:
-            OpenTraces.objects.create(tenant_id=ctx.tenant_id, roots=batch.roots, due_at=timezone.now() + SETTLE)
+            # As the events have it.
+            redactor = redactor_of(ctx.tenant_id)
+            roots = [redactor.reference(root)[0][:MAX_NAME] for root in batch.roots]
+            OpenTraces.objects.create(tenant_id=ctx.tenant_id, roots=roots, due_at=timezone.now() + SETTLE)
     refused = {rejection.index: rejection.detail for rejection in (*runs.rejected, *events.rejected)}
     if refused:
         log.warning("telemetry.spans_refused", agent=sender.agent, spans=batch.spans, refused=len(refused))

@@ -21,13 +21,13 @@ def screen(batch: DecodedBatch[Item], redactor: Redactor, plural: str, key: str)
     Raises Problem `invalid` where it is the producer's name."""
     if not redactor.adds:
         return batch
-    rejected = [_screened(redactor, each) for each in batch.rejected]
-    if batch.producer is not None and _refused(redactor, batch.producer):
+    rejected = [screened(redactor, each) for each in batch.rejected]
+    if batch.producer is not None and refused_in(redactor, batch.producer):
         raise problem("invalid", f"producer must be a plain name: {_why(redactor, batch.producer)}", pointer="/producer")
     items, bodies = [], []
     for (index, item), body in zip(batch.items, batch.bodies, strict=True):
         name: str = getattr(item, key)
-        if _refused(redactor, name):
+        if refused_in(redactor, name):
             detail = f"{key} cannot be stored: {_why(redactor, name)} Send another id."
             rejected.append(Rejection(index, "invalid", f"/{plural}/{index}/{key}", detail))
         else:
@@ -40,18 +40,20 @@ def screen_error(error: Problem, redactor: Redactor) -> Problem:
     """The refusal without what the tenant's own rules replace: it may repeat a name that was sent."""
     if not redactor.adds:
         return error
-    errors = [_screened(redactor, each) for each in error.errors]
+    errors = [screened(redactor, each) for each in error.errors]
     return Problem(error.code, redactor.redact_text(error.detail)[0], errors, error.extra)
 
 
-def _screened(redactor: Redactor, found: Finding) -> Finding:
+def screened(redactor: Redactor, found: Finding) -> Finding:
+    """The finding without what the redactor replaces."""
     return replace(found, pointer=redactor.redact_text(found.pointer)[0], detail=redactor.redact_text(found.detail)[0])
 
 
-def _refused(redactor: Redactor, name: str) -> set[str]:
+def refused_in(redactor: Redactor, name: str) -> set[str]:
+    """The rules that find something in a name which is stored as it came, or not at all."""
     found = set(redactor.redact_text(name)[1])
     return found - _NUMBERS if name.isdigit() else found
 
 
 def _why(redactor: Redactor, name: str) -> str:
-    return f"it holds what the tenant's redaction policy replaces ({', '.join(sorted(_refused(redactor, name)))})."
+    return f"it holds what the tenant's redaction policy replaces ({', '.join(sorted(refused_in(redactor, name)))})."
