@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
 from itertools import count
 from typing import Any
 
@@ -15,6 +17,8 @@ from apps.core.context import ActionContext, Actor, RoleGrant
 from apps.evals.models import EvalRun, EvalSet
 from apps.evals.services.answers import lease_cases, submit_outputs
 from apps.evals.services.online import score_batch
+from apps.fleet.services.control import order
+from apps.fleet.services.requests import request_action
 from apps.identity.models import Agent, Membership, Tenant, User
 from apps.identity.services import grant
 from apps.notices.services import create_webhook
@@ -24,8 +28,14 @@ from apps.packs.services.versions import create_version
 from apps.promotions.models import Approval, Promotion
 from apps.promotions.services.going_live import bootstrap
 from apps.promotions.services.requests import request_promotion
+from apps.telemetry.models import Archive
+from apps.telemetry.services import add_pattern, add_price, set_policy, update_pattern
+from apps.telemetry.services.erasing import request_erasure
 from apps.telemetry.services.exporting import write_export
 from apps.telemetry.services.exports import request_export
+from apps.telemetry.services.pricing import AMOUNTS
+from apps.telemetry.services.retention import set_retention
+from apps.telemetry.services.rolling import roll_up
 from tests import factories as make
 from tests.notices.telling import told
 from tests.telemetry import sending
@@ -111,7 +121,7 @@ def fill(made: Office, rows: int) -> None:
     for _ in range(rows):
         n = next(_numbers)
         team = make.team(tenant, f"team-{n}")
-        agent = make.agent(tenant, f"agent-{n}", team=team)
+        agent = make.agent(tenant, f"agent-{n}", team=team, autonomy="A2", default_pack="desk")
         make.agent_token(agent, name=f"token {n}")
         person = make.user(tenant, "manager", email=f"person-{n}@filled.test", team=team)
         make.api_token(person, tenant, name=f"token {n}")
@@ -132,13 +142,42 @@ def fill(made: Office, rows: int) -> None:
         told(tenant, person, kind="promotions.decided")
         spread_waiting(ctx=system)
         harness = sending.Harness(tenant, agent, make.agent_token(agent))
-        run = sending.run(f"run-{n}", pack=pack.slug)
+        run = sending.run(f"run-{n}", pack=pack.slug, provider="maker", model_id=f"m-{n}")
         harness.send(run, producer=f"gw-{n}", seq=1)
         harness.send_events(sending.event(f"event-{n}", run_id=f"run-{n}"))
         export = request_export(ctx=system, kind="runs", file_format="csv", filters={"run_id": f"run-{n}"})
         write_export(tenant_id=tenant.pk, export_id=export.pk)
+        _telemetry(tenant, n)
+        _fleet(tenant, agent, n)
     score_batch(ctx=system)
+    roll_up(ctx=system)
     made.answer()
+
+
+def _telemetry(tenant: Tenant, n: int) -> None:
+    """What telemetry is judged by, and how long it is kept."""
+    system = make.system(tenant.pk)
+    add_price(ctx=system, provider="maker", model_id=f"m-{n}", effective_from=date(2026, 1, 1), amounts=dict.fromkeys(AMOUNTS, Decimal(1)))
+    set_policy(ctx=system, changes={"redact_phone": n % 2 == 0})
+    # Names are words, and few may be switched on.
+    name = "staff_" + "".join(chr(ord("a") + int(digit)) for digit in str(n))
+    update_pattern(ctx=system, pattern_id=add_pattern(ctx=system, name=name, pattern="EMP-[0-9]{6}").pk, changes={"enabled": False})
+    set_retention(ctx=system, changes={"hot_days": 7 + n % 2})
+    Archive.objects.create(tenant=tenant, day=date(2025, 1, 1) + timedelta(days=n))
+    request_erasure(ctx=system, user_ref=f"u-{n}", reason="asked")
+
+
+def _fleet(tenant: Tenant, agent: Agent, n: int) -> None:
+    """A harness that serves something, a command on its way to it, and a request to use a tool."""
+    served = [{"pack": "desk", "digest": "sha256:" + "0" * 64, "arm": "champion"}]
+    token = make.bearer(make.agent_token(agent, name=f"harness {n}"))
+    sent = Client().post("/api/v1/heartbeat", {"serving": served}, content_type="application/json", headers=token)
+    assert sent.status_code == 200, sent.content
+    order(ctx=make.system(tenant.pk), target=f"agent:{tenant.slug}/{agent.slug}", action="pause", reason="asked")
+    ctx = ActionContext(
+        Actor("agent", agent.pk, agent.slug), tenant.pk, "api", frozenset({RoleGrant("agent")}), agent_id=agent.pk, team_id=agent.team_id
+    )
+    request_action(ctx=ctx, tool="mail.send", arguments={}, reason="asked")
 
 
 def _second(tenant: Tenant, first: PackVersion, person: User) -> PackVersion:

@@ -105,11 +105,14 @@ def test_everybody_chooses_their_own_e_mails(acme: Office, mail_server: MailServ
     page = f"{list_url(Notice)}act/my-emails/"
     viewer, manager = acme.client("viewer"), acme.client("manager")
     shown = viewer.get(page)
-    assert shown.content.decode().count("checked") == 3 and "EMAIL_HOST" not in words(shown)
+    assert shown.content.decode().count("checked") == 4 and "EMAIL_HOST" not in words(shown)
     press(viewer, page, kinds=["promotions.decided"])
-    assert viewer.get(page).content.decode().count("checked") == 1 and manager.get(page).content.decode().count("checked") == 3
+    assert viewer.get(page).content.decode().count("checked") == 1 and manager.get(page).content.decode().count("checked") == 4
     context = make.context(acme.tenant.pk, "viewer", user=acme.people["viewer"])
-    assert email_choices(context) == {KIND: False, "promotions.approval_reminder": False, "promotions.decided": True}
+    assert email_choices(context) == {
+        **dict.fromkeys((KIND, "promotions.approval_reminder", "fleet.action_requested"), False),
+        "promotions.decided": True,
+    }
     told(acme.tenant, acme.people["viewer"], acme.people["manager"])
     deliver()
     assert [letter.recipients for letter in mail_server.letters] == [["manager@acme.test"]]

@@ -63,7 +63,7 @@ def test_who_is_no_member_any_more_or_does_not_want_it_gets_nothing(acme: Tenant
     Membership.objects.filter(user=left).update(until=timezone.now() - timedelta(hours=1))
     User.objects.filter(pk=off.pk).update(is_active=False)
     choices = choose_emails(ctx=make.context(acme.pk, "manager", user=unwilling), wanted={KIND: False})
-    assert choices == {KIND: False, "promotions.approval_reminder": True, "promotions.decided": True}
+    assert choices == {KIND: False, "promotions.approval_reminder": True, "promotions.decided": True, "fleet.action_requested": True}
     told(acme, wants, unwilling, left, off, strange, wants)
     told(acme, unwilling, kind="promotions.decided")
     deliver()
