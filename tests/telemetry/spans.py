@@ -64,7 +64,6 @@ def request(
             name=given["name"],
             start_time_unix_nano=given.get("start", NOW_NS),
             end_time_unix_nano=given.get("end", NOW_NS + 10**9),
-            flags=given.get("flags", 0),
             attributes=pairs(given["attributes"]),
         )
         if "error" in given:
