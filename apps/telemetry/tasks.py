@@ -48,15 +48,20 @@ def make_partitions_task() -> None:
 
 @shared_task(name="telemetry.settle_traces")
 def settle_traces_task() -> None:
-    """Settles the traces of spans that are due, tenant by tenant. Safe to repeat and to run twice at once."""
+    """Settles the traces of spans that are due, a turn for each tenant, as long as there are some. Safe to repeat and to run twice at once."""
     until = time.monotonic() + BUDGET_S
-    for tenant_id in tenants_with_traces_due(timezone.now()):
-        try:
-            while time.monotonic() < until and settle_traces(ctx=system_context("telemetry.settle_traces", tenant_id=tenant_id)):
-                pass
-        except Exception:
-            # One tenant's trouble is not another's: it stays queued and is said aloud.
-            log.exception("telemetry.settling_failed", tenant_id=str(tenant_id))
+    waiting = tenants_with_traces_due(timezone.now())
+    while waiting and time.monotonic() < until:
+        waiting = [tenant_id for tenant_id in waiting if time.monotonic() < until and _settled_some(tenant_id)]
+
+
+def _settled_some(tenant_id: UUID) -> bool:
+    try:
+        return settle_traces(ctx=system_context("telemetry.settle_traces", tenant_id=tenant_id)) > 0
+    except Exception:
+        # One tenant's trouble is not another's: it stays queued and is said aloud.
+        log.exception("telemetry.settling_failed", tenant_id=str(tenant_id))
+        return False
 
 
 @shared_task(name="telemetry.export", acks_late=True)

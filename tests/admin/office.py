@@ -158,11 +158,11 @@ def _telemetry(tenant: Tenant, n: int) -> None:
     """What telemetry is judged by, and how long it is kept."""
     system = make.system(tenant.pk)
     add_price(ctx=system, provider="maker", model_id=f"m-{n}", effective_from=date(2026, 1, 1), amounts=dict.fromkeys(AMOUNTS, Decimal(1)))
-    set_policy(ctx=system, changes={"redact_phone": n % 2 == 0})
+    set_policy(ctx=system, changes={"redact_email": True, "redact_phone": n % 2 == 0})
     # Names are words, and few may be switched on.
     name = "staff_" + "".join(chr(ord("a") + int(digit)) for digit in str(n))
     update_pattern(ctx=system, pattern_id=add_pattern(ctx=system, name=name, pattern="EMP-[0-9]{6}").pk, changes={"enabled": False})
-    set_retention(ctx=system, changes={"hot_days": 7 + n % 2})
+    set_retention(ctx=system, changes={"hot_days": 8 + n % 2})
     Archive.objects.create(tenant=tenant, day=date(2025, 1, 1) + timedelta(days=n))
     request_erasure(ctx=system, user_ref=f"u-{n}", reason="asked")
 

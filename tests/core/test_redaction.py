@@ -114,6 +114,14 @@ def test_contacts_go_by_policy_alone() -> None:
         assert contacts.redact_text(text) == (text, [])
 
 
+@given(st.text(st.characters(max_codepoint=0x20), min_size=1, max_size=3), st.sampled_from(range(len(CORPUS["contacts"]["positives"]))))
+def test_what_json_escapes_hides_no_contact(before: str, index: int) -> None:
+    contacts = Redactor(email=True, phone=True)
+    _, secret, _ = positive(CORPUS["contacts"]["positives"][index], index)
+    for text in (f"{before}{secret}", f"{before}0049 30 901820", f"{before}030 901820"):
+        assert not contacts.redact_text(text)[1] or not contacts.clean_json(msgspec.json.encode({"a": text}))
+
+
 PIECES = st.one_of(
     st.sampled_from(ALL_POSITIVES), st.text(max_size=30), st.sampled_from(["\n", '"', "\\", " ", "é", "\ud800", "[redacted:jwt]"])
 )

@@ -11,11 +11,15 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from apps.telemetry.domain.items import EventItem, RunItem
+from apps.telemetry.domain.otlp import jsoning, protobuf
+from apps.telemetry.domain.otlp.batch import TraceBatch, to_batch
 from tests.telemetry.sending import Harness
 
 _numbers = count(1)
 NOW_NS = 4_000_000_000_000_000_000
 PROTOBUF = "application/x-protobuf"
+PARENT = {"parent": "bb" * 8}
 
 
 def any_value(value: Any) -> AnyValue:
@@ -64,7 +68,6 @@ def request(
             name=given["name"],
             start_time_unix_nano=given.get("start", NOW_NS),
             end_time_unix_nano=given.get("end", NOW_NS + 10**9),
-            flags=given.get("flags", 0),
             attributes=pairs(given["attributes"]),
         )
         if "error" in given:
@@ -100,3 +103,20 @@ def send(sender: Harness, *spans: Mapping[str, Any], **more: Any) -> None:
     """A request of which every span must be taken."""
     response = post(sender, as_protobuf(spans, **more))
     assert (response.status_code, response.content) == (200, b"")
+
+
+def batch_of(*spans: dict[str, Any], **more: Any) -> TraceBatch:
+    """Of both encodings, which must say the same."""
+    one, two = to_batch(protobuf.decode(as_protobuf(spans, **more))), to_batch(jsoning.decode(as_json(spans, **more)))
+    assert one == two
+    return one
+
+
+def event_of(given: dict[str, Any], **more: Any) -> EventItem:
+    ((_, event),) = batch_of(given, **more).events.items
+    return event
+
+
+def run_of(given: dict[str, Any], **more: Any) -> RunItem:
+    ((_, run),) = batch_of(given, **more).runs.items
+    return run

@@ -28,6 +28,7 @@ from tests import factories as make
 from tests.s3 import BUCKET, running
 from tests.telemetry.archived import aged, archived, content, day_ago, furnished, hot
 from tests.telemetry.sending import Harness, event, harness, run
+from tests.telemetry.spans import new_trace, send, span
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OwnerSql = Callable[..., list[tuple[Any, ...]]]
@@ -124,6 +125,18 @@ def test_a_user_is_gone_from_rows_archives_and_what_is_restored(owner_sql: Owner
     archive_day(tenant_id=sender.tenant.pk, day=yesterday)
     kept = {row["run_id"] for row in content(address, sender.tenant.pk, yesterday)["run"]}
     assert "late" not in kept and "new" in kept
+
+
+def test_a_step_that_waits_to_learn_whose_it_is_goes_with_its_user(owner_sql: OwnerSql) -> None:
+    sender, hers, his = harness(), new_trace(), new_trace()
+    for trace, who in ((hers, GONE), (his, STAYS)):
+        send(sender, span("chat", {"gen_ai.request.model": "m", "gen_ai.completion": f"{who} asked"}, trace=trace, parent="aa" * 8))
+        send(sender, span("invoke_agent", {"gen_ai.operation.name": "invoke_agent", "mc.user_ref": who}, trace=trace, id="aa" * 8))
+    assert owner_sql("SELECT count(*) FROM telemetry_event WHERE run_id IS NULL AND 'unsettled' = ANY (flags)") == [(2,)]
+    request_erasure(ctx=make.member(sender.tenant, "tenant_admin"), user_ref=GONE, reason="asked")
+    erase(tenant_id=sender.tenant.pk)
+    assert owner_sql("SELECT DISTINCT root_task_id FROM telemetry_event") == [(his,)]
+    assert owner_sql("SELECT count(*) FROM telemetry_event") == [(2,)]
 
 
 def test_archives_are_searched_by_text_field_and_time_and_nothing_else_is_read(owner_sql: OwnerSql, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from apps.core.context import EVERY_USER, in_tenant
 from apps.telemetry.models import Event, OpenTraces, Run, UnscoredBatch
-from apps.telemetry.services.otlp import SETTLE, SETTLE_LAST, settle_traces
+from apps.telemetry.services.otlp import AGAIN, SETTLE, SETTLE_LAST, settle_traces
 from apps.telemetry.services.redaction import set_policy
 from apps.telemetry.services.rolling import roll_up
 from apps.telemetry.tasks import settle_traces_task
@@ -135,6 +135,13 @@ def test_a_run_costs_what_its_calls_cost_each_by_its_own_model() -> None:
     # Half of the input came from the cache: (0.25 + 0.025) / 2 and (1 + 0.10) / 2 dollars.
     assert sorted(Event.objects.exclude(cost_micros=None).values_list("cost_micros", flat=True)) == [137_500, 550_000]
     assert (Run.objects.get().cost_micros, Run.objects.get().model_id) == (687_500, None)
+    # Nobody reported this sum: it is nothing that could differ from what the tokens of its own model cost.
+    other = new_trace()
+    send(sender, agent(other, A, **{"gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini"}))
+    send(sender, *[{**call, "trace": other} for call in calls])
+    settle(sender)
+    for run in Run.objects.all():
+        assert (run.cost_micros, "priced" in run.flags, "cost_differs" in run.flags) == (687_500, True, False)
 
 
 def test_what_learns_its_tier_late_is_found_and_counted_by_it_once() -> None:
@@ -154,6 +161,55 @@ def test_what_learns_its_tier_late_is_found_and_counted_by_it_once() -> None:
     headers = factories.bearer(factories.api_token(person, sender.tenant))
     found = Client().get("/api/v1/events/", {"tier": "T1", "root_task_id": trace}, headers=headers).json()["results"]
     assert len(found) == 2
+
+
+def test_a_tier_that_is_known_before_it_is_counted_is_counted_once() -> None:
+    sender, trace = harness(), new_trace()
+    send(sender, chat(trace, A))
+    roll_up(ctx=factories.system(sender.tenant.pk))
+    send(sender, chat(trace, A))
+    send(sender, agent(trace, A))
+    settle(sender)
+    while roll_up(ctx=factories.system(sender.tenant.pk)):
+        pass
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sum(count)::int FROM telemetry_facetcount WHERE kind = 'e' AND dimension = 'tier' AND value = 'T1'")
+        assert cursor.fetchone() == (Event.objects.filter(tier="T1").count(),) == (3,)
+
+
+def test_a_root_task_that_is_redacted_is_found_again_and_stored_nowhere() -> None:
+    sender, trace, who = harness(), new_trace(), "anna@acme.example"
+    set_policy(ctx=factories.system(sender.tenant.pk), changes={"redact_email": True})
+    send(sender, chat(trace, A), resource={"mc.root_task_id": f"of {who}"})
+    send(sender, agent(trace, A), resource={"mc.root_task_id": f"of {who}"})
+    assert who not in str(list(OpenTraces.objects.values_list("roots")))
+    settle(sender)
+    run = Run.objects.get()
+    assert (run.final, run.tokens_in) == (True, 100) and not Event.objects.filter(run_id=None).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_cannot_be_settled_keeps_no_other_waiting(owner_connection: Any) -> None:
+    sender, held, other = harness(), new_trace(), new_trace()
+    for trace in (held, other):
+        send(sender, agent(trace, A), chat(trace, A))
+    now = timezone.now() + timedelta(minutes=1)
+
+    def final() -> set[str]:
+        with in_tenant(sender.tenant.pk, EVERY_USER):
+            return set(Run.objects.filter(final=True).values_list("root_task_id", flat=True))
+
+    with owner_connection.transaction(), connection.cursor() as cursor:
+        owner_connection.execute("SELECT 1 FROM telemetry_ledger WHERE kind = 'r' AND key = %s FOR UPDATE", [f"{held}-{A}"])
+        cursor.execute("SET lock_timeout = '100ms'")
+        try:
+            assert settle_traces(ctx=factories.system(sender.tenant.pk), now=now) == 2
+        finally:
+            cursor.execute("RESET lock_timeout")
+    assert final() == {other}
+    assert settle_traces(ctx=factories.system(sender.tenant.pk), now=now) == 0
+    assert settle_traces(ctx=factories.system(sender.tenant.pk), now=now + AGAIN) == 1
+    assert final() == {held, other}
 
 
 def test_a_trace_is_whole_where_no_texts_are_kept() -> None:

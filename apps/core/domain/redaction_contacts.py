@@ -58,15 +58,18 @@ EMAIL = (
         _not_remote,
     ),
 )
+# What may stand before a number, also as JSON writes control characters: `\u0001`, of which the digits would hide that it begins here.
+_BEFORE = r"^|\\u[0-9a-f]{4}|"
+
 PHONE = (
     # With a country: +49 30 901820, +1 (212) 555-0143, 0044 20 7946 0958.
-    Rule("phone", r"\+[1-9]|(?:^|[^0-9])00[1-9]", rf"(?:\+|00)[1-9]\d{{0,2}}{_GROUPS}{{2,6}}", _number, _alone),
+    Rule("phone", rf"\+[1-9]|(?:{_BEFORE}[^0-9])00[1-9]", rf"(?:\+|00)[1-9]\d{{0,2}}{_GROUPS}{{2,6}}", _number, _alone),
     # North American: (212) 555-0143, 212-555-0143, 212.555.0143.
     Rule("phone", r"\d{3}[).\- ]+\d{3}[.\- ]\d{4}", r"(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}", None, _apart),
     # National, with its leading zero in a group of its own: 030 901820, 0171/1234567, (0)20 7946 0958, 01 42 68 53 00.
     Rule(
         "phone",
-        r"(?:^|[^0-9.-])0\d{1,4}\)?[ /-]+\d{2}",
+        rf"(?:{_BEFORE}[^0-9.-])0\d{{1,4}}\)?[ /-]+\d{{2}}",
         r"\(?0\d{1,4}\)?(?: ?[/-] ?| )\d{2,8}(?:[ -]\d{2,5}){0,4}",
         lambda value: 9 <= sum(c.isdigit() for c in value) <= 12,
         _alone,

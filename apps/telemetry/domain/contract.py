@@ -8,7 +8,7 @@ unpaired surrogates, bytes that are not UTF-8) and what nests too deep is refuse
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Annotated, Any, Generic, TypeVar
@@ -176,7 +176,8 @@ def _batch(
     kept: list[tuple[int, Item]] = []
     bodies: list[bytes] = []
     for (index, item), name in zip(items, keys, strict=True):
-        found = (key, "invalid", f"{key} holds what looks like a secret. Send another id.") if suspicious and _secret(name) else None
+        secret = suspicious and refused(name, redact_text(name)[1])
+        found = (key, "invalid", f"{key} holds what looks like a secret. Send another id.") if secret else None
         body = b""
         if found is None:
             try:
@@ -196,12 +197,13 @@ def _batch(
     return DecodedBatch(producer, seq, kept, bodies, rejected)
 
 
-def _secret(name: str) -> bool:
-    """Whether an id is a credential. A number is none, even one in ten that passes for a card's: harnesses count with long numbers."""
-    found = set(redact_text(name)[1])
-    return bool(found - {"card_number"} if name.isdigit() else found)
+def refused(name: str, fired: Iterable[str]) -> set[str]:
+    """Of the rules that fired in an id those for which it is not taken as a key. A number is, even one in ten that passes for a card's, or one
+    for a telephone's: harnesses count with long numbers."""
+    return set(fired) - _NUMBERS if name.isdigit() else set(fired)
 
 
+_NUMBERS = frozenset({"card_number", "phone"})
 _UNSTORABLE = f"Text must be UTF-8 without U+0000 and unpaired surrogates, JSON at most {MAX_DEPTH} levels deep."
 _TEXTS = ("input", "output", "message")
 
@@ -212,7 +214,7 @@ def _refusal(item: RunItem | EventItem) -> tuple[str, str, str] | None:
         value = getattr(item, name)
         if not isinstance(value, str | list | dict):
             continue
-        if not _storable(value):
+        if not storable(value):
             return name, "invalid", _UNSTORABLE
         limit = MAX_TEXT_BYTES if name in _TEXTS else MAX_OBJECT_BYTES
         size = len(value.encode() if isinstance(value, str) else _ENCODER.encode(value))
@@ -221,14 +223,14 @@ def _refusal(item: RunItem | EventItem) -> tuple[str, str, str] | None:
     return None
 
 
-def _storable(value: Any) -> bool:
-    """No U+0000 in any string or key, and no more than MAX_DEPTH levels. Not recursive: what it judges may be deep."""
+def storable(value: Any, *, nul: bool = False) -> bool:
+    """No more than MAX_DEPTH levels, and no U+0000 in any string or key (with `nul` there may be). Not recursive: what it judges may be deep."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []
         for member in level:
             if isinstance(member, str):
-                if "\0" in member:
+                if "\0" in member and not nul:
                     return False
             elif isinstance(member, dict):
                 below += member.keys()
@@ -238,7 +240,7 @@ def _storable(value: Any) -> bool:
         if not below:
             return True
         level = below
-    return not any(isinstance(member, dict | list) for member in level) and not any(isinstance(m, str) and "\0" in m for m in level)
+    return not any(isinstance(member, dict | list) or (isinstance(member, str) and "\0" in member and not nul) for member in level)
 
 
 _AT = re.compile(r" - at `(?:key` in `)?\$(.*)`$", re.DOTALL)

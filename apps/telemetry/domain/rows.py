@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from apps.core.domain.redaction import BUILT_IN, Redactor
-from apps.telemetry.domain.contract import encode_item
+from apps.telemetry.domain.contract import encode_item, refused
 from apps.telemetry.domain.items import MAX_NAME, EventItem, RunItem
 
 # jsonb columns; their values here are JSON text, or None.
@@ -59,9 +59,6 @@ BATCH_COLUMNS = ("day", "tenant_id", "team_id", "agent_id", "received_at", "prod
 # text[] columns. Empty in most rows; they stand last of what is sent.
 _ARRAYS = ("flags", "redactions")
 ARRAY_COLUMNS = frozenset(_ARRAYS)
-_COUNTS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
-# What the metadata of a span's run may hold of texts.
-_TEXTS_OF_SPANS = frozenset({"attributes", "exceptions"})
 _REFERENCES = frozenset({"user_ref", "root_task_id", "task_id", "run_id"})
 _CONTENT = frozenset({"input", "output", "message", "payload"})
 # What a payload may hold besides texts, and where the metadata of a span's run holds some.
@@ -83,12 +80,15 @@ class _Fields:
     # What refers to something, and must still tell one from another when it was redacted; texts of content, which a tenant may not keep.
     references: tuple[int, ...]
     content: tuple[int, ...]
+    # The place of the key of another row, which is stored there as it came.
+    key: int | None
 
 
 def _fields(names: tuple[str, ...], claims: tuple[str, ...], catch_all: str) -> _Fields:
     places = _places(names, JSON_COLUMNS | {"input", "output", "message"})
     references, content = _places(names, _REFERENCES), _places(names, _CONTENT)
-    return _Fields(attrgetter(*names), attrgetter(*claims), places, names.index(catch_all), references, content)
+    key = names.index("run_id") if "run_id" in names else None
+    return _Fields(attrgetter(*names), attrgetter(*claims), places, names.index(catch_all), references, content, key)
 
 
 def _places(names: tuple[str, ...], wanted: frozenset[str]) -> tuple[int, ...]:
@@ -245,6 +245,9 @@ def _prepared(
             if isinstance(value, str | list | dict):
                 refers = isinstance(value, str) and place in fields.references
                 cleaned, fired = redactor.reference(str(value)) if refers else redactor.redact_json(value)
+                if place == fields.key and not refused(str(value), fired):
+                    # Such a number is taken for a key, and what refers to it must find it.
+                    continue
                 names.update(fired)
                 # A mark may be longer than what it replaces; a name must still fit its column.
                 values[place] = cleaned[:MAX_NAME] if fired and isinstance(cleaned, str) and place not in fields.json_or_text else cleaned

@@ -3,7 +3,7 @@
 from django.db import migrations
 
 # Runs of the transaction's tenant and of this day that name an erased user, were received or begun before the erasure, and what belongs to them
-# by their ids (and to `p_runs`, the user's runs of other days). Users are known by salted hashes, as `subject_hash` makes them. Their keys
+# by their ids (and to `p_runs`, the user's runs of other days), and the steps of their traces that still wait to learn whose they are. Users are known by salted hashes, as `subject_hash` makes them. Their keys
 # stay, final: a later delivery of the same run is a duplicate or in conflict, and is not stored again. Gives the ids of the runs that went,
 # and how many rows altogether.
 ERASE_DAY = """
@@ -13,6 +13,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp 
 DECLARE
     here uuid := NULLIF(current_setting('app.tenant', true), '')::uuid;
     ids uuid[];
+    roots text[];
     gone bigint;
 BEGIN
     IF here IS NULL THEN
@@ -30,6 +31,9 @@ BEGIN
     PERFORM 1 FROM public.telemetry_ledger l WHERE l.tenant_id = here AND l.kind = 'r' AND l.key = ANY (run_ids)
         ORDER BY l.key COLLATE "C" FOR UPDATE;
     UPDATE public.telemetry_ledger l SET final = true WHERE l.tenant_id = here AND l.kind = 'r' AND l.key = ANY (run_ids) AND NOT l.final;
+    -- A step may be on another day than its run: of those that are still there.
+    SELECT array_agg(DISTINCT r.root_task_id) INTO roots FROM public.telemetry_run r
+        WHERE r.tenant_id = here AND r.run_id = ANY (run_ids || p_runs) AND r.root_task_id IS NOT NULL;
     DELETE FROM public.telemetry_run r WHERE r.day = p_day AND r.tenant_id = here AND r.id = ANY (ids);
     GET DIAGNOSTICS gone = ROW_COUNT;
     removed := removed + gone;
@@ -37,6 +41,10 @@ BEGIN
     GET DIAGNOSTICS gone = ROW_COUNT;
     removed := removed + gone;
     DELETE FROM public.telemetry_event v WHERE v.day = p_day AND v.tenant_id = here AND v.run_id = ANY (run_ids || p_runs);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    removed := removed + gone;
+    DELETE FROM public.telemetry_event v WHERE v.day = p_day AND v.tenant_id = here AND v.root_task_id = ANY (roots) AND v.run_id IS NULL
+        AND 'unsettled' = ANY (v.flags);
     GET DIAGNOSTICS gone = ROW_COUNT;
     removed := removed + gone;
     UPDATE public.telemetry_unscoredbatch u SET row_ids = ARRAY(SELECT i FROM unnest(u.row_ids) i WHERE i <> ALL (ids))

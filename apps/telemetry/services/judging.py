@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from apps.telemetry.domain.pricing import Counts, PriceTable, judge
+from apps.telemetry.domain.pricing import DIFFERS, PRICED, Counts, PriceTable, judge
 from apps.telemetry.services.tables import EVENTS, RUNS, Table
 
 Values = tuple[Any, ...]
@@ -87,6 +87,9 @@ def _judged_run(values: Values, prices: PriceTable, latest: datetime, skews: lis
         counts = tuple(_first(stored[name], count) for name, count in zip(_COUNTED, counts, strict=True))
         provider, model_id = _first(stored["provider"], provider), _first(stored["model_id"], model_id)
         found, flags = _priced(prices, provider, model_id, stored["started_at"], _first(stored["cost_micros"], cost), counts)
+        # The sum of what calls cost by the table, each by its own model, is nothing that a source reported.
+        if PRICED in values[_RUN.flags]:
+            flags = tuple(flag for flag in flags if flag != DIFFERS)
     if started > latest or created > latest or (ended is not None and (ended > latest or ended < started)):
         ahead = max(started, created, ended or started) - latest + ALLOWED_SKEW
         skews.append(max(ahead, started - (ended or started)))

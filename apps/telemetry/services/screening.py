@@ -7,13 +7,11 @@ from typing import TypeVar
 
 from apps.core.domain.redaction import Redactor
 from apps.core.errors import FieldError, Problem, problem
-from apps.telemetry.domain.contract import DecodedBatch, Rejection
+from apps.telemetry.domain.contract import DecodedBatch, Rejection, refused
 from apps.telemetry.domain.items import EventItem, RunItem
 
 Item = TypeVar("Item", RunItem, EventItem)
 Finding = TypeVar("Finding", Rejection, FieldError)
-# Harnesses count with long numbers, which pass for them.
-_NUMBERS = {"card_number", "phone"}
 
 
 def screen(batch: DecodedBatch[Item], redactor: Redactor, plural: str, key: str) -> DecodedBatch[Item]:
@@ -51,8 +49,7 @@ def screened(redactor: Redactor, found: Finding) -> Finding:
 
 def refused_in(redactor: Redactor, name: str) -> set[str]:
     """The rules that find something in a name which is stored as it came, or not at all."""
-    found = set(redactor.redact_text(name)[1])
-    return found - _NUMBERS if name.isdigit() else found
+    return refused(name, redactor.redact_text(name)[1])
 
 
 def _why(redactor: Redactor, name: str) -> str:

@@ -7,29 +7,7 @@ from typing import Any
 
 import pytest
 
-from apps.telemetry.domain.items import EventItem, RunItem
-from apps.telemetry.domain.otlp import jsoning, protobuf
-from apps.telemetry.domain.otlp.batch import TraceBatch, to_batch
-from tests.telemetry.spans import NOW_NS, as_json, as_protobuf, span
-
-PARENT = {"parent": "bb" * 8}
-
-
-def batch_of(*spans: dict[str, Any], **more: Any) -> TraceBatch:
-    """Of both encodings, which must say the same."""
-    one, two = to_batch(protobuf.decode(as_protobuf(spans, **more))), to_batch(jsoning.decode(as_json(spans, **more)))
-    assert one == two
-    return one
-
-
-def event_of(given: dict[str, Any], **more: Any) -> EventItem:
-    ((_, event),) = batch_of(given, **more).events.items
-    return event
-
-
-def run_of(given: dict[str, Any], **more: Any) -> RunItem:
-    ((_, run),) = batch_of(given, **more).runs.items
-    return run
+from tests.telemetry.spans import PARENT, event_of, run_of, span
 
 
 def facts_of(item: Any, expected: dict[str, Any]) -> dict[str, Any]:
@@ -351,66 +329,3 @@ def test_a_resource_speaks_for_all_its_spans_and_a_span_for_itself() -> None:
     )
     assert (run.pack, run.user_ref, run.tenant, run.model_id) == ("own", "u-1", "acme", None)
     assert run.metadata is not None and run.metadata["service"] == "desk"
-
-
-def test_times_are_exact_to_the_microsecond() -> None:
-    event = event_of(span("chat", {"gen_ai.request.model": "m"}, start=NOW_NS + 1_234_567, end=NOW_NS + 2_000_000_000, **PARENT))
-    assert event.created_at is not None
-    assert (event.created_at.microsecond, event.latency_ms) == (1234, 1998)
-    # A clock that was set back between the two.
-    assert event_of(span("chat", {"gen_ai.request.model": "m"}, end=NOW_NS - 5, **PARENT)).latency_ms == 0
-
-
-def test_what_a_failed_span_says() -> None:
-    thrown = ("exception", {"exception.type": "TimeoutError", "exception.message": "no answer", "exception.stacktrace": "at x"})
-    event = event_of(span("chat", {"gen_ai.request.model": "m", "gen_ai.completion": "half"}, error="", events=[thrown], **PARENT))
-    assert (event.status, event.message) == ("failed", "no answer")
-    assert event.payload is not None
-    assert (event.payload["error"], event.payload["output"]) == ("TimeoutError", "half")
-    assert event.payload["exceptions"] == [{"type": "TimeoutError", "message": "no answer", "stacktrace": "at x"}]
-    run = run_of(span("invoke_agent", {"gen_ai.operation.name": "invoke_agent", "error.type": "quota"}))
-    assert (run.success, run.error_code, run.status) == (False, "quota", "failed")
-
-
-@pytest.mark.parametrize(
-    ("events", "given", "said"),
-    [
-        (
-            [
-                ("gen_ai.system.message", {"content": "be kind"}),
-                ("gen_ai.user.message", {"content": "hi"}),
-                ("gen_ai.choice", {"message": "hello"}),
-            ],
-            '[{"role":"system","content":"be kind"},{"role":"user","content":"hi"}]',
-            '[{"message":"hello"}]',
-        ),
-        (
-            [("gen_ai.content.prompt", {"gen_ai.prompt": "hi"}), ("gen_ai.content.completion", {"gen_ai.completion": "hello"})],
-            "hi",
-            "hello",
-        ),
-        (
-            [("gen_ai.client.inference.operation.details", {"gen_ai.input.messages": "hi", "gen_ai.output.messages": "hello"})],
-            "hi",
-            "hello",
-        ),
-    ],
-)
-def test_messages_in_events(events: list[Any], given: str, said: str) -> None:
-    event = event_of(span("chat", {"gen_ai.request.model": "m"}, events=events, **PARENT))
-    assert event.payload is not None
-    assert (event.payload["input"], event.message) == (given, said)
-
-
-@pytest.mark.parametrize("attributes", [{}, {"http.request.method": "GET"}, {"db.system.name": "postgresql"}, {"mc.pack": "p"}])
-def test_other_spans_are_ignored(attributes: dict[str, Any]) -> None:
-    batch = batch_of(span("GET /", attributes))
-    assert (batch.ignored, batch.events.items, batch.runs.items, batch.roots) == (1, [], [], [])
-
-
-def test_nesting_without_end_is_bounded() -> None:
-    deep: Any = "x"
-    for _ in range(20):
-        deep = [deep] if isinstance(deep, dict) else {"a": deep}
-    event = event_of(span("chat", {"gen_ai.request.model": "m", "other": deep}, **PARENT))
-    assert event.payload is not None and str(event.payload["attributes"]["other"]).count("[") < 10

@@ -61,6 +61,14 @@ def test_a_run_is_one_deeper_than_the_one_around_it(tree: list[tuple[int, bool, 
         assert at[name].run == (name if step.is_run else at[step.above or ""].run)
 
 
+def test_a_sum_is_priced_where_a_call_is_and_never_what_a_run_reports() -> None:
+    run = Step(key(1), None, key(1), None, "agent.run", None, None, (None,) * 5, None, None)
+    calls = [Step(key(n), f"{1:016x}", None, None, "llm.call", "p", "m", (n, 1, None, None, None), 5, None, n == 3) for n in (2, 3)]
+    for cost, steps, expected in ((None, calls, {key(1)}), (None, calls[:1], set()), (7, calls, set())):
+        found = settle([run, *steps], [OpenRun(key(1), AT, None, (None,) * 5, cost)])
+        assert (found.priced, found.closed[0].cost_micros) == (expected, None if cost else 5 * len(steps))
+
+
 def test_spans_that_are_each_others_parents_are_left_alone() -> None:
     around = {"a": Node("b", None), "b": Node("a", "b")}
     assert places(around, around)["a"].known is False

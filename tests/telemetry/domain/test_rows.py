@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from apps.core.domain.redaction import Redactor
 from apps.telemetry.domain.contract import decode_events, decode_runs
 from apps.telemetry.domain.items import EventItem, RunItem
 from apps.telemetry.domain.rows import ARRAY_COLUMNS, CLAIMED, EVENT_COLUMNS, JSON_COLUMNS, RUN_COLUMNS, event_row, run_row
@@ -87,6 +88,14 @@ def test_a_redacted_name_still_fits_its_column() -> None:
     assert len(cleaned) == 200 - 17  # the mark is shorter than the token
     short = "AK" + "IA" + "QWERTYUIOPASDFGH"
     assert len(columns(run(persona="p " * 90 + short))["persona"]) == 200
+
+
+def test_an_event_keeps_to_its_run_whose_id_passes_for_a_number_of_a_card() -> None:
+    number, redactor = "4111111111111111", Redactor(phone=True, salt=b"salt")
+    assert columns(run(run_id=number))["run_id"] == number
+    row = columns(event(run_id=number, task_id=number), redactor=redactor)
+    assert (row["run_id"], row["redactions"]) == (number, ["card_number"]) and row["task_id"].startswith("[redacted:card_number]")
+    assert columns(event(run_id=f"a {number}"))["run_id"] == "a [redacted:card_number]"
 
 
 def test_a_run_as_columns() -> None:

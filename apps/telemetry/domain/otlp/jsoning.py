@@ -54,7 +54,6 @@ class SpanJson(_Camel):
     span_id: str | None = None
     parent_span_id: str | None = None
     name: str | None = None
-    flags: int | None = None
     start_time_unix_nano: int | str | None = None
     end_time_unix_nano: int | str | None = None
     attributes: list[KeyValue] | None = None
@@ -164,10 +163,8 @@ def _take(found: Decoded, raw: SpanJson | msgspec.Raw, resource: dict[str, Any],
     if span.status is not None:
         failed, problem_ = span.status.code in (2, "2", "STATUS_CODE_ERROR"), span.status.message or ""
     parent = parent if parent.strip("0") else ""
-    name, flags = span.name or "", span.flags or 0
-    found.spans.append(
-        Span(index, trace, id_, parent, name, start_ns, end_ns, flags, failed, problem_, attributes, resource, scope, events)
-    )
+    name = span.name or ""
+    found.spans.append(Span(index, trace, id_, parent, name, start_ns, end_ns, failed, problem_, attributes, resource, scope, events))
 
 
 def _mended(body: bytes) -> bytes:

@@ -277,6 +277,8 @@ def _run(
     success = truth_of(facts.get("success"))
     given, answered = text_of(said.get("input")), text_of(said.get("output"))
     checks = object_of(facts.get("checks"), MAX_OBJECT_BYTES // 4)
+    if checks is None and "checks" in facts:
+        cut.add("checks")
     ended = moment(max(span.end_ns, span.start_ns))
     named: dict[str, Any] = {**common, "created_at": ended}
     for name in _OF_RUNS:

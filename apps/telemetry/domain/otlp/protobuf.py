@@ -51,7 +51,6 @@ def _take(found: Decoded, raw: Any, resource: dict[str, Any], scope: str) -> Non
             raw.name,
             start_ns,
             end_ns,
-            raw.flags,
             status.code == _ERROR,
             status.message,
             attributes(raw.attributes),

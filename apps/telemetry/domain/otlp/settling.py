@@ -29,6 +29,8 @@ class Step:
     counts: tuple[int | None, ...]
     cost_micros: int | None
     mcp_server: str | None
+    # Whether its cost is computed by the price table.
+    priced: bool = False
 
     @property
     def is_run(self) -> bool:
@@ -46,21 +48,23 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """A stored run that is not final, and which of its tokens and cost it reported itself."""
+    """A stored run that is not final, and which tokens and cost it reported itself."""
 
     run_id: str
     started_at: datetime
     tier: str | None
     counts: tuple[int | None, ...]
+    cost_micros: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """`placed`: the run and the tier that an event lacked, None for what it had or nobody knows; `closed`: what completes each run;
-    `waiting`: runs whose top is not known."""
+    `priced`: those of them whose cost is the sum of calls of which one at least was priced here; `waiting`: runs whose top is not known."""
 
     placed: dict[str, tuple[str | None, str | None]]
     closed: list[RunItem]
+    priced: set[str]
     waiting: list[str]
 
 
@@ -85,17 +89,22 @@ def settle(steps: Sequence[Step], runs: Iterable[OpenRun], *, last: bool = False
         if run_id is not None:
             inside.setdefault(run_id, []).append(step)
     closed: list[RunItem] = []
+    priced: set[str] = set()
     waiting: list[str] = []
     for run in runs:
         place = at.get(run.run_id, Place(None, 0, last))
         if place.known or run.tier is not None:
-            closed.append(_closed(run, run.tier or place.tier, inside.get(run.run_id, []), by_id))
+            item, computed = _closed(run, run.tier or place.tier, inside.get(run.run_id, []), by_id)
+            closed.append(item)
+            if computed:
+                priced.add(run.run_id)
         else:
             waiting.append(run.run_id)
-    return Settlement(placed, closed, waiting)
+    return Settlement(placed, closed, priced, waiting)
 
 
-def _closed(run: OpenRun, tier: str | None, steps: list[Step], by_id: dict[str, Step]) -> RunItem:
+def _closed(run: OpenRun, tier: str | None, steps: list[Step], by_id: dict[str, Step]) -> tuple[RunItem, bool]:
+    """What completes the run, and whether its cost is a sum in which there are costs that were computed."""
     calls = [step for step in steps if step.is_call and not step.is_run and not _in_a_call(step, by_id)]
     found: dict[str, Any] = {}
     if calls and run.counts[0] is None and run.counts[1] is None:
@@ -104,7 +113,8 @@ def _closed(run: OpenRun, tier: str | None, steps: list[Step], by_id: dict[str, 
             if known:
                 found[name] = min(sum(known), MAX_INT)
     costs = [step.cost_micros for step in calls]
-    if costs and None not in costs:
+    summed = bool(costs) and None not in costs and run.cost_micros is None
+    if summed:
         found["cost_usd"] = Decimal(min(sum(cost or 0 for cost in costs), MAX_INT)).scaleb(-6)
     for name in ("provider", "model_id"):
         values = {getattr(step, name) for step in calls} - {None}
@@ -113,7 +123,8 @@ def _closed(run: OpenRun, tier: str | None, steps: list[Step], by_id: dict[str, 
     servers = sorted({step.mcp_server for step in steps if step.mcp_server})
     if servers:
         found["mcp_servers"] = servers[:100]
-    return RunItem(run_id=run.run_id, started_at=run.started_at, tier=tier, **found)  # type: ignore[arg-type]
+    item = RunItem(run_id=run.run_id, started_at=run.started_at, tier=tier, **found)  # type: ignore[arg-type]
+    return item, summed and any(step.priced for step in calls)
 
 
 def _in_a_call(step: Step, by_id: dict[str, Step]) -> bool:

@@ -11,9 +11,6 @@ MAX_SPANS = 10_000
 # An attribute's value nests no deeper; what is deeper is left out.
 MAX_NESTING = 12
 
-# Of `flags` (OTLP, SpanFlags): whether it is known that the parent is in another process, and whether it is.
-_REMOTE = 0x300
-
 
 @dataclass(slots=True)
 class Span:
@@ -26,7 +23,6 @@ class Span:
     name: str
     start_ns: int
     end_ns: int
-    flags: int
     failed: bool
     problem: str
     attributes: Mapping[str, Any]
@@ -34,10 +30,6 @@ class Span:
     scope: str
     # Name and attributes of each event of the span.
     events: Sequence[tuple[str, Mapping[str, Any]]]
-
-    @property
-    def remote_parent(self) -> bool:
-        return bool(self.parent) and self.flags & _REMOTE == _REMOTE
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from apps.telemetry.domain.contract import storable
 from apps.telemetry.domain.items import MAX_INT, MAX_NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,13 +74,14 @@ def names_of(value: Any, cut: set[str], field: str) -> list[str] | None:
 
 
 def object_of(value: Any, most: int) -> dict[str, Any] | None:
-    """An object of at most `most` bytes of JSON, also one written as a text: attributes of most SDKs hold no objects."""
+    """An object of at most `most` bytes of JSON that is not too deep to be stored, also one written as a text: attributes of most SDKs hold no
+    objects."""
     if isinstance(value, str) and len(value) <= most:
         try:
             value = msgspec.json.decode(value)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return None
-    return value if isinstance(value, dict) and len(str(value)) <= most else None
+    return value if isinstance(value, dict) and storable(value, nul=True) and len(str(value)) <= most else None
 
 
 def text_of(value: Any) -> str | None:
