@@ -1,6 +1,6 @@
 """Erasure of one user's telemetry from the database: a function of the owner, since nobody else removes rows."""
 
-from django.db import migrations
+from django.db import migrations, models
 
 # Runs of the transaction's tenant and of this day that name an erased user, were received or begun before the erasure, and what belongs to them
 # by their ids (and to `p_runs`, the user's runs of other days). Users are known by salted hashes, as `subject_hash` makes them. Their keys
@@ -30,6 +30,13 @@ BEGIN
     PERFORM 1 FROM public.telemetry_ledger l WHERE l.tenant_id = here AND l.kind = 'r' AND l.key = ANY (run_ids)
         ORDER BY l.key COLLATE "C" FOR UPDATE;
     UPDATE public.telemetry_ledger l SET final = true WHERE l.tenant_id = here AND l.kind = 'r' AND l.key = ANY (run_ids) AND NOT l.final;
+    -- What finds the user's runs tells that there was one; that of runs of after the erasure stays.
+    DELETE FROM public.telemetry_posting p USING (
+        SELECT hashtextextended('r:user=' || r.user_ref, 0) AS term, max(e.at) AS at FROM public.telemetry_run r
+        JOIN unnest(p_salts, p_hashes, p_ats) AS e (salt, hash, at)
+            ON sha256(e.salt || uuid_send(here) || convert_to(r.user_ref, 'UTF8')) = e.hash
+        WHERE r.day = p_day AND r.tenant_id = here AND r.id = ANY (ids) GROUP BY 1
+    ) u WHERE p.tenant_id = here AND p.term = u.term AND (p.minute < floor(extract(epoch FROM u.at) / 60) OR p.ids <@ ids);
     DELETE FROM public.telemetry_run r WHERE r.day = p_day AND r.tenant_id = here AND r.id = ANY (ids);
     GET DIAGNOSTICS gone = ROW_COUNT;
     removed := removed + gone;
@@ -50,4 +57,7 @@ REVOKE ALL ON FUNCTION telemetry_erase_day(date, text[], bytea[], bytea[], times
 class Migration(migrations.Migration):
     dependencies = [("telemetry", "0011_archives")]
 
-    operations = [migrations.RunSQL([ERASE_DAY], migrations.RunSQL.noop)]
+    operations = [
+        migrations.AddField("erasure", "read", models.JSONField(default=list)),
+        migrations.RunSQL([ERASE_DAY], migrations.RunSQL.noop),
+    ]
