@@ -32,11 +32,11 @@ BEGIN
     UPDATE public.telemetry_ledger l SET final = true WHERE l.tenant_id = here AND l.kind = 'r' AND l.key = ANY (run_ids) AND NOT l.final;
     -- What finds the user's runs tells that there was one; that of runs of after the erasure stays.
     DELETE FROM public.telemetry_posting p USING (
-        SELECT hashtextextended('r:user=' || r.user_ref, 0) AS term, max(e.at) AS at FROM public.telemetry_run r
+        SELECT hashtextextended('r:user=' || r.user_ref, 0) AS term, max(e.at) AS at, ids AS erased FROM public.telemetry_run r
         JOIN unnest(p_salts, p_hashes, p_ats) AS e (salt, hash, at)
             ON sha256(e.salt || uuid_send(here) || convert_to(r.user_ref, 'UTF8')) = e.hash
         WHERE r.day = p_day AND r.tenant_id = here AND r.id = ANY (ids) GROUP BY 1
-    ) u WHERE p.tenant_id = here AND p.term = u.term AND (p.minute < floor(extract(epoch FROM u.at) / 60) OR p.ids <@ ids);
+    ) u WHERE p.tenant_id = here AND p.term = u.term AND (p.minute < floor(extract(epoch FROM u.at) / 60) OR p.ids <@ u.erased);
     DELETE FROM public.telemetry_run r WHERE r.day = p_day AND r.tenant_id = here AND r.id = ANY (ids);
     GET DIAGNOSTICS gone = ROW_COUNT;
     removed := removed + gone;
