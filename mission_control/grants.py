@@ -208,7 +208,7 @@ GRANTS: dict[str, str] = {
         *("generation", "upto_id", "path", "rows", "bytes", "sha256", "mark", "first_at", "last_at", "verified_at", "restored_at")
     )
     + ", DELETE",
-    "telemetry_erasure": columns(*("subject", "state", "phase", "upto", "runs", "hot_rows", "archived_rows", "error", "done_at")),
+    "telemetry_erasure": columns(*("subject", "state", "phase", "upto", "runs", "read", "hot_rows", "archived_rows", "error", "done_at")),
     # History of governed objects: read, and added to
     **dict.fromkeys(
         (

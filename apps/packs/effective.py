@@ -14,7 +14,6 @@ from apps.core.errors import Problem, problem
 from apps.identity.models import Agent
 from apps.packs.chains import Pictures
 from apps.packs.domain.validate import resolve_chain
-from apps.packs.domain.values import Effective
 from apps.packs.pointers import Entry, Stored, find_pack, reference, references, scopes_of, version_ids
 
 Chain = tuple[Entry, ...]
@@ -23,8 +22,8 @@ _digests: dict[Chain, str] = {}
 _lock = Lock()
 
 
-def effective_for_agent(agent: Agent, pack: str) -> Effective:
-    """What the agent (with its tenant and team) is given of a pack now, without a user, as this transaction sees it.
+def content_for_agent(agent: Agent, pack: str) -> Mapping[str, Any]:
+    """The content that the agent (with its tenant and team) is given of a pack now, without a user, as this transaction sees it.
 
     Raises Problem `not_found`, `no_champion`, `no_valid_pack`.
     """
@@ -34,12 +33,7 @@ def effective_for_agent(agent: Agent, pack: str) -> Effective:
         raise problem("not_found", f"There is no pack '{pack}' here, or the tenant is not subscribed to it.")
     team = agent.team.slug if agent.team else None
     scopes = scopes_of(facts, tier=agent.tenant.tier, tenant=agent.tenant.slug, team=team, agent=agent.slug)
-    return resolve_chain(references(version_ids(pictures.shared, pictures.own, facts, scopes)))[0]
-
-
-def content_for_agent(agent: Agent, pack: str) -> Mapping[str, Any]:
-    """The content of `effective_for_agent`."""
-    return effective_for_agent(agent, pack).content
+    return resolve_chain(references(version_ids(pictures.shared, pictures.own, facts, scopes)))[0].content
 
 
 def digests_of(chains: Iterable[Chain], stored: Mapping[UUID, Stored] | None = None) -> dict[Chain, str | None]:

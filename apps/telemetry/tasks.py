@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
+import psycopg
 import structlog
 from celery import shared_task
 from django.conf import settings
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from apps.core.context import in_tenant, system_context
@@ -141,6 +143,10 @@ def archive_task(tenant_id: str | None = None, day: str | None = None) -> int:
                 enqueue("telemetry.archive", tenant_id, day, countdown=RETRY_S)
         except (StorageError, RuntimeError, Problem) as error:
             log.exception("telemetry.not_archived", tenant=str(tenant), day=of_day.isoformat(), error=str(error))
+        except (DatabaseError, psycopg.Error) as error:
+            # One tenant's trouble is not another's, even if it took the connection with it.
+            connection.close_if_unusable_or_obsolete()
+            log.exception("telemetry.not_archived", tenant=str(tenant), day=of_day.isoformat(), error=str(error))
     return done
 
 
@@ -186,13 +192,19 @@ def erase_task(tenant_id: str) -> None:
 
 
 @shared_task(name="telemetry.verify")
-def verify_task(tenant_id: str, day: str) -> None:
-    """Reads an archive again in full. What is wrong stands beside it, on its page and in `/readyz`."""
+def verify_task(tenant_id: str, day: str, since: str | None = None) -> None:
+    """Reads an archive again in full, as far as its time goes; then has itself called again, for what was not read `since` it began. What is
+    wrong stands beside it, on its page and in `/readyz`."""
+    since = since or timezone.now().isoformat()
     with in_tenant(UUID(tenant_id)):
         archive = Archive.objects.get(tenant_id=tenant_id, day=day)
     try:
-        verify_archive(archive=archive)
-    except StorageError as error:
+        verify_archive(archive=archive, deadline=time.monotonic() + ARCHIVE_BUDGET_S, since=datetime.fromisoformat(since))
+    except OutOfTimeError:
+        enqueue("telemetry.verify", tenant_id, day, since)
+    except BusyError:
+        enqueue("telemetry.verify", tenant_id, day, since, countdown=RETRY_S)
+    except (StorageError, Problem) as error:
         log.exception("telemetry.archive_broken", tenant=tenant_id, day=day, error=str(error))
         with in_tenant(UUID(tenant_id)):
             Archive.objects.filter(pk=archive.pk).update(error=str(error)[:500])
@@ -213,7 +225,8 @@ def _in_turn(name: str, arguments: tuple[str, ...], call: Callable[[float], obje
     except OutOfTimeError:
         enqueue(name, *arguments)
     except BusyError:
-        enqueue(name, *arguments, countdown=RETRY_S)
+        # Whoever is at it has itself called again, or `telemetry.resume` finds what waits: one more message would never end.
+        log.info(f"{name}_waits", arguments=arguments)
     except (StorageError, RuntimeError, Problem) as error:
         # `telemetry.resume` has it tried again.
         log.exception(f"{name}_failed", arguments=arguments, error=str(error))

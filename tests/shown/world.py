@@ -396,10 +396,12 @@ def _archives(place: Place, mark: str) -> None:
         number=1,
         defaults={"after_id": new_id(), "upto_id": new_id(), "path": mark},
     )
+    # One that was asked for and is not written yet: it may be asked for again.
+    waiting, _ = Archive.objects.get_or_create(tenant=tenant, day=day - timedelta(days=1))
     policy, _ = RetentionPolicy.objects.get_or_create(tenant=tenant)
     erasure = request_erasure(ctx=make.system(tenant.pk), user_ref=mark, reason=mark)
     place.objects |= {"archive": archive, "retention policy": policy, "erasure": erasure}
-    place.values |= {"archived_day": day.isoformat()}
+    place.values |= {"archived_day": day.isoformat(), "unarchived_day": waiting.day.isoformat()}
 
 
 def agent_context(agent: Agent) -> ActionContext:

@@ -101,7 +101,10 @@ def test_a_batch_that_is_not_committed_yet_keeps_its_day(
         )
         assert drop_days() == {day: "busy"}
         late.commit()
-    assert drop_days() == {day: "changed"}
+        # Whoever is at the tenant's archives is not disturbed, and other days are not kept waiting.
+        late.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"telemetry.archives:{sender.tenant.pk}"])
+        assert drop_days() == {day: "changed"} and Archive.objects.get().state == "verified"
+    assert drop_days() == {day: "changed"} and Archive.objects.get().state == "pending"
 
 
 def test_one_tenants_longer_window_keeps_its_rows_and_nobody_elses(owner_sql: OwnerSql, address: str) -> None:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from apps.core.context import EVERY_USER, in_tenant
 from apps.core.errors import Problem
 from apps.core.events import subscribe
-from apps.core.storage import NotStoredError, open_storage
+from apps.core.storage import NotStoredError, StorageError, open_storage
 from apps.evals.tasks import score_runs
 from apps.telemetry.domain.archives import Kind, folder
 from apps.telemetry.models import Archive, Erasure, Run, RunScore, UnscoredBatch
 from apps.telemetry.selectors.archive_search import search_archives
+from apps.telemetry.selectors.archives import state_of_archives
+from apps.telemetry.services import archive_files
 from apps.telemetry.services.archive_files import unpack
-from apps.telemetry.services.archiving import archive_day, verify_archive
+from apps.telemetry.services.archiving import OutOfTimeError, archive_day, verify_archive
 from apps.telemetry.services.erasing import erase, request_erasure
 from apps.telemetry.services.releasing import drop_days, expire, release
 from apps.telemetry.services.restoring import request_restore, restore_day
-from apps.telemetry.services.retention import set_retention
+from apps.telemetry.services.retention import request_archive, set_retention
+from apps.telemetry.services.rolling import roll_up
 from tests import factories as make
 from tests.s3 import BUCKET, running
 from tests.telemetry.archived import aged, archived, content, day_ago, furnished, hot
@@ -51,6 +57,21 @@ def of_two(owner_sql: OwnerSql, days: int, sender: Harness | None = None, prefix
     return sender, aged(owner_sql, days) if days else day_ago(0)
 
 
+def found_by(owner_sql: OwnerSql, term: str) -> set[str]:
+    found = owner_sql("SELECT ids FROM telemetry_posting WHERE term = hashtextextended(%s, 0)", [term])
+    return {str(each) for (ids,) in found for each in ids}
+
+
+class OneStep(float):
+    """A deadline that is over after one step."""
+
+    asked = 0
+
+    def __lt__(self, now: float) -> bool:
+        self.asked += 1
+        return self.asked > 1
+
+
 def objects(address: str) -> str:
     """Whatever lies in the storage, unpacked."""
     storage = open_storage(address)
@@ -67,10 +88,16 @@ def test_a_day_comes_back_as_it_was_once_and_goes_again(owner_sql: OwnerSql, add
     before = hot(owner_sql, day)
     archive = archived(sender.tenant.pk, day)
     ctx = make.system(sender.tenant.pk)
+    # As long ago as nothing finds its rows any more.
+    owner_sql("DELETE FROM telemetry_posting; DELETE FROM telemetry_unrolledbatch")
     for _ in range(2):
         request_restore(ctx=ctx, archive_id=archive.pk, days=3)
         restore_day(tenant_id=sender.tenant.pk, day=day)
         assert hot(owner_sql, day) == before
+    runs = {row["id"] for row in before["run"] if row["user_ref"] == GONE}
+    assert len(runs) == 2 and found_by(owner_sql, f"r:user={GONE}") == runs
+    assert found_by(owner_sql, "e:action=tool_call") == {row["id"] for row in before["event"]}
+    assert owner_sql("SELECT count(*) FROM telemetry_facetcount")[0][0] == 0, "what comes back is counted once"
     with in_tenant(sender.tenant.pk, EVERY_USER):
         assert Run.objects.filter(day=day).count() == 4 and not UnscoredBatch.objects.filter(day=day).exists()
     archive_day(tenant_id=sender.tenant.pk, day=day)
@@ -137,6 +164,70 @@ def test_a_step_that_waits_to_learn_whose_it_is_goes_with_its_user(owner_sql: Ow
     erase(tenant_id=sender.tenant.pk)
     assert owner_sql("SELECT DISTINCT root_task_id FROM telemetry_event") == [(his,)]
     assert owner_sql("SELECT count(*) FROM telemetry_event") == [(2,)]
+
+
+def test_an_erasure_comes_to_its_end_step_by_step_and_says_what_it_failed_of(
+    owner_sql: OwnerSql, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_files, "PART_ROWS", 1)
+    sender, day = of_two(owner_sql, 9)
+    archive = archived(sender.tenant.pk, day)
+    early = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    sender.send(run("today", user_ref=GONE, started_at=early, created_at=early))
+    roll_up(ctx=make.system(sender.tenant.pk))
+    assert found_by(owner_sql, f"r:user={GONE}")
+    ctx = make.member(sender.tenant, "tenant_admin")
+    with pytest.raises(Problem, match="Nothing came in"):
+        request_archive(ctx=ctx, day=day - timedelta(days=1))
+    request_erasure(ctx=ctx, user_ref=GONE, reason="asked")
+    request_restore(ctx=ctx, archive_id=archive.pk)
+
+    away = next(Path(address).rglob("run-001-0002*"))
+    away.rename(away.with_suffix(".away"))
+    for call in (lambda: erase(tenant_id=sender.tenant.pk), lambda: restore_day(tenant_id=sender.tenant.pk, day=day)):
+        with pytest.raises(StorageError):
+            call()
+    assert Erasure.objects.get().error and Archive.objects.get().error and state_of_archives().startswith("failing: 2")
+    away.with_suffix(".away").rename(away)
+
+    calls = 0
+    while Erasure.objects.get().state != "done":
+        calls += 1
+        assert calls < 40
+        with suppress(OutOfTimeError):
+            erase(tenant_id=sender.tenant.pk, deadline=OneStep())
+    assert calls > 10, "each call did one step"
+    done = Erasure.objects.get()
+    assert (done.error, done.read, done.hot_rows, done.archived_rows) == ("", [], 1, 2 + 1 + 2)
+    assert GONE not in objects(address) and STAYS in objects(address) and not found_by(owner_sql, f"r:user={GONE}")
+    restore_day(tenant_id=sender.tenant.pk, day=day)
+    assert {row["user_ref"] for row in hot(owner_sql, day)["run"]} == {STAYS} and state_of_archives() == "ok"
+
+    archive, begun, checks = Archive.objects.get(), timezone.now(), 0
+    archive_before = archive.checked_at
+    while archive.checked_at == archive_before:
+        checks += 1
+        assert checks < 20
+        with suppress(OutOfTimeError):
+            verify_archive(archive=archive, deadline=OneStep(), since=begun)
+    assert checks > 5
+
+
+def test_what_is_removed_for_good_is_confirmed() -> None:
+    sender = harness()
+    headers = make.bearer(make.api_token(make.user(sender.tenant, "tenant_admin"), sender.tenant))
+
+    def status(method: str, path: str, **body: Any) -> int:
+        answer = getattr(Client(), method)(f"/api/v1/{path}", json.dumps(body), content_type="application/json", headers=headers)
+        return int(answer.status_code)
+
+    asked = {"user_ref": GONE, "reason": "asked"}
+    assert [status("post", "erasures/", **asked), status("post", "erasures/", **asked, confirm=STAYS)] == [422, 422]
+    assert not Erasure.objects.exists() and status("post", "erasures/", **asked, confirm=GONE) == 202
+    assert status("patch", "retention/", archive_days=100) == 422
+    assert status("patch", "retention/", archive_days=100, confirm=100) == 200
+    assert status("patch", "retention/", archive_days=99, confirm=100) == 422
+    assert status("patch", "retention/", archive_days=200) == status("patch", "retention/", archive_days=None) == 200
 
 
 def test_archives_are_searched_by_text_field_and_time_and_nothing_else_is_read(owner_sql: OwnerSql, tmp_path: Path) -> None:

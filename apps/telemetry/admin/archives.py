@@ -21,7 +21,7 @@ from apps.telemetry.models import Archive, ArchivePart, ArchiveState, Erasure, R
 from apps.telemetry.services.archives import CHECKABLE, request_verification
 from apps.telemetry.services.erasing import request_erasure
 from apps.telemetry.services.restoring import DEFAULT_DAYS, MAX_DAYS, request_restore
-from apps.telemetry.services.retention import policy_of, request_archive, set_retention
+from apps.telemetry.services.retention import policy_of, request_archive, set_retention, shortens
 
 NO_STORE = "This installation has no archive: its operator sets ARCHIVE_STORE (docs/retention.md). Nothing leaves the database meanwhile."
 TONES = {
@@ -87,15 +87,25 @@ class RestoreForm(ReasonForm):
 
 
 class RetentionForm(ReasonForm):
-    field_order = ("hot_days", "archive_days", "reason")
+    field_order = ("hot_days", "archive_days", "confirm", "reason")
     hot_days = forms.IntegerField(min_value=1, max_value=MAX_HOT_DAYS, label="Days in the database")
     archive_days = forms.IntegerField(
         min_value=1, max_value=MAX_ARCHIVE_DAYS, required=False, label="Days in the archive", help_text="Empty: for good."
+    )
+    confirm = forms.IntegerField(
+        required=False, label="The same again, to confirm", help_text="Only for fewer days in the archive: older ones are removed for good."
     )
 
     def prepare(self) -> None:
         policy = policy_of(self.ctx)
         self.initial = {**self.initial, "hot_days": policy.hot_days, "archive_days": policy.archive_days}
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        days = data.get("archive_days")
+        if shortens(policy_of(self.ctx), days) and data.get("confirm") != days:
+            self.add_error("confirm", "Older archives are removed for good. Repeat the days in the archive to confirm.")
+        return data
 
 
 class ErasureForm(NeededReasonForm):
@@ -250,7 +260,7 @@ class RetentionPolicyAdmin(GovernedAdmin):
 
 @admin.register(Erasure)
 class ErasureAdmin(GovernedAdmin):
-    exclude = ("subject", "salt", "hash", "runs")
+    exclude = ("subject", "salt", "hash", "runs", "read")
     list_display = (
         columns.moment("created_at", "Asked"),
         Column("State", _erasure_state, order="state"),
@@ -292,3 +302,6 @@ class ErasureAdmin(GovernedAdmin):
             ],
         ),
     )
+
+    def intro(self, request: HttpRequest, obj: Erasure) -> Iterable[object]:
+        return (f"The last attempt failed and is repeated: {obj.error}",) if obj.error else ()

@@ -22,7 +22,7 @@ from apps.telemetry.selectors.archive_search import search_archives
 from apps.telemetry.services.archives import request_verification
 from apps.telemetry.services.erasing import request_erasure
 from apps.telemetry.services.restoring import DEFAULT_DAYS, MAX_DAYS, request_restore
-from apps.telemetry.services.retention import policy_of, request_archive, set_retention
+from apps.telemetry.services.retention import policy_of, request_archive, set_retention, shortens
 
 
 class ArchiveSerializer(serializers.ModelSerializer[Archive]):
@@ -137,6 +137,9 @@ class RetentionSerializer(serializers.ModelSerializer[RetentionPolicy]):
 class RetentionChange(serializers.Serializer[Any]):
     hot_days = serializers.IntegerField(required=False, help_text="Whole days in the database, 1 to 30.")
     archive_days = serializers.IntegerField(required=False, allow_null=True, help_text="Days that archives are kept; null: for good.")
+    confirm = serializers.IntegerField(
+        required=False, help_text="Fewer `archive_days` than now: the number again. Older archives are removed for good."
+    )
     reason = serializers.CharField(max_length=10_000, required=False, allow_blank=True)
 
 
@@ -159,7 +162,9 @@ class RetentionView(ContextView):
         sent = RetentionChange(data=request.data)
         sent.is_valid(raise_exception=True)
         changes = dict(sent.validated_data)
-        reason = changes.pop("reason", "")
+        reason, confirm = changes.pop("reason", ""), changes.pop("confirm", None)
+        if shortens(policy_of(self.ctx), days := changes.get("archive_days")) and confirm != days:
+            raise problem("invalid", "Older archives are removed for good: repeat archive_days to confirm.", pointer="/confirm")
         return Response(RetentionSerializer(set_retention(ctx=self.ctx, changes=changes, reason=reason)).data)
 
 
@@ -172,6 +177,7 @@ class ErasureSerializer(serializers.ModelSerializer[Erasure]):
 
 class ErasureRequest(serializers.Serializer[Any]):
     user_ref = serializers.CharField(max_length=200, help_text="The user, as the harness names them.")
+    confirm = serializers.CharField(max_length=200, help_text="The same again, as a confirmation.")
     reason = serializers.CharField(max_length=10_000)
 
 
@@ -199,4 +205,8 @@ class ErasureViewSet(Resource):
         responses={202: ErasureSerializer},
     )
     def create(self, request: Request) -> Response:
-        return self.answer(request_erasure(ctx=self.ctx, **self.body(ErasureRequest)), 202)
+        require(self.ctx, Action.MANAGE_TENANT, tenant_id=self.ctx.tenant_id)
+        wanted = self.body(ErasureRequest)
+        if wanted.pop("confirm") != wanted["user_ref"]:
+            raise problem("invalid", "Repeat the user to confirm.", pointer="/confirm")
+        return self.answer(request_erasure(ctx=self.ctx, **wanted), 202)

@@ -1,6 +1,6 @@
 """Erasure of one user's telemetry from the database: a function of the owner, since nobody else removes rows."""
 
-from django.db import migrations
+from django.db import migrations, models
 
 # Runs of the transaction's tenant and of this day that name an erased user, were received or begun before the erasure, and what belongs to them
 # by their ids (and to `p_runs`, the user's runs of other days), and the steps of their traces that still wait to learn whose they are. Users are known by salted hashes, as `subject_hash` makes them. Their keys
@@ -34,6 +34,13 @@ BEGIN
     -- A step may be on another day than its run: of those that are still there.
     SELECT array_agg(DISTINCT r.root_task_id) INTO roots FROM public.telemetry_run r
         WHERE r.tenant_id = here AND r.run_id = ANY (run_ids || p_runs) AND r.root_task_id IS NOT NULL;
+    -- What finds the user's runs tells that there was one; that of runs of after the erasure stays.
+    DELETE FROM public.telemetry_posting p USING (
+        SELECT hashtextextended('r:user=' || r.user_ref, 0) AS term, max(e.at) AS at, ids AS erased FROM public.telemetry_run r
+        JOIN unnest(p_salts, p_hashes, p_ats) AS e (salt, hash, at)
+            ON sha256(e.salt || uuid_send(here) || convert_to(r.user_ref, 'UTF8')) = e.hash
+        WHERE r.day = p_day AND r.tenant_id = here AND r.id = ANY (ids) GROUP BY 1
+    ) u WHERE p.tenant_id = here AND p.term = u.term AND (p.minute < floor(extract(epoch FROM u.at) / 60) OR p.ids <@ u.erased);
     DELETE FROM public.telemetry_run r WHERE r.day = p_day AND r.tenant_id = here AND r.id = ANY (ids);
     GET DIAGNOSTICS gone = ROW_COUNT;
     removed := removed + gone;
@@ -58,4 +65,7 @@ REVOKE ALL ON FUNCTION telemetry_erase_day(date, text[], bytea[], bytea[], times
 class Migration(migrations.Migration):
     dependencies = [("telemetry", "0011_archives")]
 
-    operations = [migrations.RunSQL([ERASE_DAY], migrations.RunSQL.noop)]
+    operations = [
+        migrations.AddField("erasure", "read", models.JSONField(default=list)),
+        migrations.RunSQL([ERASE_DAY], migrations.RunSQL.noop),
+    ]

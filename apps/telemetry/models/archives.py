@@ -142,6 +142,8 @@ class Erasure(TenantOwned):
     # The last archived day that this phase is done with; and the user's runs, whose events and scores go too.
     upto = models.DateField(null=True)
     runs = models.JSONField(default=list)
+    # Days of the database and objects that the phase is done with.
+    read = models.JSONField(default=list)
     hot_rows = models.BigIntegerField(default=0)
     archived_rows = models.BigIntegerField(default=0)
     error = models.CharField(max_length=500, blank=True)

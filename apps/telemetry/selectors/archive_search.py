@@ -48,9 +48,14 @@ _EXACT = {
 }
 
 
+class _InterruptedError(Exception):
+    """The time was over before the file was searched."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`rows` as they were archived, newest first by file; `complete`: every file of the range was read, and no more rows than asked for."""
+    """`rows` as they were archived, newest first by file; `complete`: every file of the range was read, and no more rows than asked for.
+    Where the time is over in the middle of a file, what earlier files gave stays."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     files: int = 0
@@ -88,8 +93,10 @@ def search_archives(
         size += part.bytes
         if len(rows) > limit or size > MAX_BYTES or (left := deadline - time.monotonic()) <= 0:
             break
-        found = list(_in_file(storage, part, condition, values, limit + 1 - len(rows), left))
-        rows += found
+        try:
+            rows += _in_file(storage, part, condition, values, limit + 1 - len(rows), left)
+        except _InterruptedError:
+            break
         searched += 1
     return Found(rows[:limit], len(parts), searched, searched == len(parts) and len(rows) <= limit)
 
@@ -151,7 +158,7 @@ def _in_file(
                 )
                 found = db.execute(statement, [str(path), *values, limit]).fetchall()
             except duckdb.InterruptException:
-                raise problem("unavailable", "The search took too long; narrow its time or its fields.", retry_after=1) from None
+                raise _InterruptedError from None
             finally:
                 timer.cancel()
     for (line,) in found:

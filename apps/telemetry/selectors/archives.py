@@ -23,6 +23,11 @@ def hot_days_in_database() -> list[tuple[UUID | None, date, bool]]:
         return cursor.fetchall()
 
 
+def holds_rows(tenant_id: UUID, day: date) -> bool:
+    """Whether the database holds rows of the tenant that came in on this day, one before today."""
+    return any((owner, held) == (tenant_id, day) for owner, held, _ in hot_days_in_database())
+
+
 class Owner(NamedTuple):
     """What waits in a tenant: archives in trouble, days on their way back, erasures that are not done."""
 
@@ -56,7 +61,7 @@ def state_of_archives() -> str:
     if not settings.ARCHIVE_STORE:
         return "no store is set (ARCHIVE_STORE); nothing leaves the database"
     failing = sum(owner.failing for owner in archive_owners().values())
-    return f"failing: {failing} days; see the page of archives" if failing else "ok"
+    return f"failing: {failing} days or erasures; see the pages of archives and of erasures" if failing else "ok"
 
 
 def days_to_archive() -> list[tuple[UUID, date]]:

@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from apps.audit.services import record
 from apps.core.context import EVERY_USER, in_tenant, system_context
-from apps.core.errors import problem
+from apps.core.errors import Problem, problem
 from apps.core.storage import Storage, StorageError, open_storage
 from apps.telemetry.domain.archives import File, Kind, folder, manifest, manifest_path, part_path, read_manifest, totals
 from apps.telemetry.models import Archive, ArchivePart, ArchiveState, Erasure
@@ -49,10 +49,15 @@ def quietly(step: str) -> None:
     """For who does not want to be told of steps."""
 
 
-def store() -> Storage:
-    """ARCHIVE_STORE. Raises Problem `not_available` where none is set, StorageError where it cannot be opened."""
+def need_store() -> None:
+    """Raises Problem `not_available` where no ARCHIVE_STORE is set."""
     if not settings.ARCHIVE_STORE:
         raise problem("not_available", "This installation has no archive: its operator sets ARCHIVE_STORE (docs/retention.md).")
+
+
+def store() -> Storage:
+    """ARCHIVE_STORE. Raises Problem `not_available` where none is set, StorageError where it cannot be opened."""
+    need_store()
     return open_storage(settings.ARCHIVE_STORE)
 
 
@@ -90,15 +95,16 @@ def archive_day(*, tenant_id: UUID, day: date, deadline: float | None = None, re
     storage = store()
     if day >= datetime.now(UTC).date():
         raise problem("wrong_state", "The day is not over: its rows are still coming in.", pointer="/day")
-    with alone(tenant_id):
-        return _noting_errors(tenant_id, day, lambda: _archive(storage, tenant_id, day, deadline, reached))
+    with alone(tenant_id), noting_errors(tenant_id, day):
+        return _archive(storage, tenant_id, day, deadline, reached)
 
 
-def _noting_errors(tenant_id: UUID, day: date, call: Callable[[], Archive]) -> Archive:
+@contextmanager
+def noting_errors(tenant_id: UUID, day: date) -> Iterator[None]:
     """An attempt that came to nothing says so where people look."""
     try:
-        return call()
-    except (StorageError, RuntimeError) as error:
+        yield
+    except (StorageError, RuntimeError, Problem) as error:
         with in_tenant(tenant_id):
             Archive.objects.filter(tenant_id=tenant_id, day=day).update(error=str(error)[:500])
         raise
@@ -152,11 +158,13 @@ def _plan(archive: Archive) -> None:
 
 
 def erase_late(tenant_id: UUID, day: date) -> None:
-    """Removes from a day in the database the runs, of before their erasure, of users who were erased."""
+    """Removes from a day in the database the runs, of before their erasure, of users who were erased; and the events of runs that an erasure
+    on its way has found (once it is done, it knows their ids no more)."""
     with in_tenant(tenant_id, EVERY_USER):
-        found = list(Erasure.objects.filter(tenant_id=tenant_id).values_list("salt", "hash", "created_at"))
+        found = list(Erasure.objects.filter(tenant_id=tenant_id).values_list("salt", "hash", "created_at", "runs"))
         if found:
-            erase_hot(day, [], found)
+            runs = {run for *_, some in found for run in some}
+            erase_hot(day, sorted(runs), [(salt, known, at) for salt, known, at, _ in found])
 
 
 def erase_hot(day: date, runs: Sequence[str], erased: Sequence[tuple[Any, Any, datetime]]) -> tuple[list[str], int]:
@@ -362,14 +370,24 @@ def marks_of(cur: Any, tenant_id: UUID, day: date) -> dict[str, list[int]]:
     return found
 
 
-def verify_archive(*, archive: Archive, deadline: float | None = None) -> None:
-    """Reads every object of an archive again, in full. Raises StorageError for the first that is not as it was written, OutOfTimeError."""
+def verify_archive(*, archive: Archive, deadline: float | None = None, since: datetime | None = None) -> None:
+    """Reads every object of an archive again, in full; with `since`, those that were not read since. One that is being written anew, or whose
+    files were removed meanwhile, is left alone. Raises StorageError for the first that is not as it was written, OutOfTimeError, BusyError."""
     storage = store()
-    with in_tenant(archive.tenant_id):
-        parts = list(ArchivePart.objects.filter(tenant_id=archive.tenant_id, archive=archive, generation=archive.generation))
-    storage.get(archive.manifest, sha256=bytes.fromhex(archive.manifest_sha256))
-    for part in parts:
-        in_time(deadline)
-        files.check(storage, part.path, sha256=part.sha256, size=part.bytes, rows=part.rows)
-    archive.checked_at, archive.error = timezone.now(), ""
-    save(archive, "checked_at", "error")
+    with alone(archive.tenant_id):
+        with in_tenant(archive.tenant_id):
+            archive.refresh_from_db()
+            parts = list(ArchivePart.objects.filter(tenant_id=archive.tenant_id, archive=archive, generation=archive.generation))
+        if archive.state in (ArchiveState.PENDING, ArchiveState.EXPIRED):
+            return
+        storage.get(archive.manifest, sha256=bytes.fromhex(archive.manifest_sha256))
+        for part in parts:
+            if since is not None and part.verified_at is not None and part.verified_at >= since:
+                continue
+            in_time(deadline)
+            files.check(storage, part.path, sha256=part.sha256, size=part.bytes, rows=part.rows)
+            part.verified_at = timezone.now()
+            with in_tenant(archive.tenant_id):
+                part.save(update_fields=["verified_at"])
+        archive.checked_at, archive.error = timezone.now(), ""
+        save(archive, "checked_at", "error")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -19,10 +20,10 @@ from django.utils import timezone
 from apps.audit.services import record
 from apps.core.access import Action
 from apps.core.context import EVERY_USER, ActionContext, in_tenant, one_user, system_context
-from apps.core.errors import problem
+from apps.core.errors import Problem, problem
 from apps.core.events import publish
 from apps.core.jobs import enqueue_on_commit
-from apps.core.storage import Storage
+from apps.core.storage import Storage, StorageError
 from apps.identity.permissions import require
 from apps.telemetry.domain.archives import Kind, part_path, subject_hash
 from apps.telemetry.models import Archive, ArchivePart, ArchiveState, Erasure
@@ -31,6 +32,7 @@ from apps.telemetry.selectors.rules import stored_reference
 from apps.telemetry.services import archive_files as files
 from apps.telemetry.services.archiving import (
     DESCRIBED,
+    OutOfTimeError,
     Reached,
     alone,
     begin_again,
@@ -90,24 +92,46 @@ def _requested(ctx: ActionContext, subject: str, reason: str) -> Erasure:
 
 def erase(*, tenant_id: UUID, deadline: float | None = None, reached: Reached = quietly) -> int:
     """Finishes what erasures the tenant waits for, the oldest first, from wherever an earlier call left them; how many. Raises
-    OutOfTimeError, BusyError, StorageError."""
+    OutOfTimeError, BusyError, StorageError, Problem `not_available`."""
     done = 0
     with alone(tenant_id):
         with in_tenant(tenant_id):
             waiting = list(Erasure.objects.filter(tenant_id=tenant_id).exclude(state=Erasure.State.DONE).order_by("id"))
         for erasure in waiting:
-            _Erasing(erasure, deadline, reached).run()
+            with _noting_errors(erasure):
+                _Erasing(erasure, deadline, reached).run()
             done += 1
     return done
 
 
+@contextmanager
+def _noting_errors(erasure: Erasure) -> Iterator[None]:
+    """An attempt that came to nothing says so where people look, until one comes further."""
+    try:
+        yield
+    except (StorageError, RuntimeError, Problem) as error:
+        _note(erasure, str(error)[:500])
+        raise
+    except OutOfTimeError:
+        _note(erasure, "")
+        raise
+
+
+def _note(erasure: Erasure, error: str) -> None:
+    with in_tenant(erasure.tenant_id):
+        Erasure.objects.filter(tenant_id=erasure.tenant_id, pk=erasure.pk).update(error=error)
+
+
 class _Erasing:
-    """One erasure on its way."""
+    """One erasure on its way. What it need not read or look through again, a call after the time is over or a kill, stands in `read`: days of
+    the database, and the archived day's objects by path, which are never written over. It begins anew with each phase, and its objects with
+    each archived day."""
 
     def __init__(self, erasure: Erasure, deadline: float | None, reached: Reached) -> None:
         self.erasure, self.deadline, self.reached = erasure, deadline, reached
         self.tenant_id: UUID = erasure.tenant_id
         self.runs: set[str] = set(erasure.runs)
+        self.read: list[str] = list(erasure.read)
         self._storage: Storage | None = None
 
     @property
@@ -120,7 +144,6 @@ class _Erasing:
             self._collect()
         self._hot()
         for archive in self._archives():
-            in_time(self.deadline)
             self._rewrite(archive)
             self._done_with(archive)
         self._sweep()
@@ -143,7 +166,8 @@ class _Erasing:
             self.erasure.save(update_fields=list(fields))
 
     def _done_with(self, archive: Archive) -> None:
-        self._save(upto=archive.day, runs=sorted(self.runs), archived_rows=self.erasure.archived_rows)
+        self.read = [each for each in self.read if "/" not in each]
+        self._save(upto=archive.day, runs=sorted(self.runs), read=self.read)
 
     def _collect(self) -> None:
         """The ids of the user's runs, wherever they are: an event of theirs may be on another day."""
@@ -156,11 +180,20 @@ class _Erasing:
             )
             self.runs |= {run_id for (run_id,) in cur.fetchall()}
         for archive in self._archives():
-            in_time(self.deadline)
             for part in self._parts(archive, kind=Kind.RUN):
-                self.runs |= {row.run_id for row, _ in self._read(part) if row.user_ref == self.erasure.subject and row.run_id}
+                if part.path in self.read:
+                    continue
+                in_time(self.deadline)
+                found = {row.run_id for row, _ in self._read(part) if row.user_ref == self.erasure.subject and row.run_id}
+                self.read.append(part.path)
+                if found <= self.runs:
+                    self._save(read=self.read)
+                else:
+                    self.runs |= found
+                    self._save(runs=sorted(self.runs), read=self.read)
             self._done_with(archive)
-        self._save(phase=Erasure.Phase.REWRITE, upto=None, runs=sorted(self.runs))
+        self.read = []
+        self._save(phase=Erasure.Phase.REWRITE, upto=None, runs=sorted(self.runs), read=self.read)
         self.reached("collected")
 
     def _read(self, part: ArchivePart) -> Iterator[tuple[_Row, bytes]]:
@@ -173,6 +206,9 @@ class _Erasing:
         known = [(self.erasure.salt, self.erasure.hash, self.erasure.created_at)]
         days = {day for tenant_id, day, _ in hot_days_in_database() if tenant_id == self.tenant_id} | {timezone.now().date()}
         for day in sorted(days):
+            if day.isoformat() in self.read:
+                continue
+            in_time(self.deadline)
             with in_tenant(self.tenant_id, EVERY_USER):
                 _, removed = erase_hot(day, sorted(self.runs), known)
                 archive = Archive.objects.select_for_update().filter(tenant_id=self.tenant_id, day=day).first()
@@ -182,17 +218,30 @@ class _Erasing:
                         archive.save(update_fields=["marks"])
                     elif archive.state not in _KEPT:
                         begin_again(archive)
-                self.erasure.hot_rows += removed
-                self.erasure.save(update_fields=["hot_rows"])
+                self.read.append(day.isoformat())
+                self.erasure.hot_rows, self.erasure.read = self.erasure.hot_rows + removed, self.read
+                self.erasure.save(update_fields=["hot_rows", "read"])
             self.reached("hot")
 
     def _rewrite(self, archive: Archive) -> None:
-        """The archive of a day without the user's rows: switched to in one commit, after all of it was read again."""
-        changed, gone, generation = [], 0, archive.generation + 1
+        """The archive of a day without the user's rows: switched to in one commit, after all that changed was read again. When the time is
+        over, what was rewritten so far is switched to, so that no call begins where the one before did."""
+        changed: list[ArchivePart] = []
+        gone, generation = 0, archive.generation + 1
         parts = self._parts(archive)
+        late: OutOfTimeError | None = None
         for part in parts:
+            if part.path in self.read:
+                continue
+            try:
+                in_time(self.deadline)
+            except OutOfTimeError as error:
+                late = error
+                break
             kept = [line for row, line in self._read(part) if not self._of_user(Kind(part.kind), row)]
             if len(kept) == part.rows:
+                self.read.append(part.path)
+                self._save(read=self.read)
                 continue
             gone += part.rows - len(kept)
             data, part.sha256, part.rows = files.repack(iter(kept))
@@ -202,8 +251,12 @@ class _Erasing:
             files.check(self.storage, part.path, sha256=part.sha256, size=part.bytes, rows=part.rows)
             changed.append(part)
             self.reached("rewritten")
-        if not changed:
-            return
+        if changed:
+            self._switch(archive, parts, changed, gone, generation)
+        if late is not None:
+            raise late
+
+    def _switch(self, archive: Archive, parts: list[ArchivePart], changed: list[ArchivePart], gone: int, generation: int) -> None:
         describe(self.storage, archive, parts, generation)
         self.reached("described")
         with in_tenant(self.tenant_id):
@@ -212,8 +265,9 @@ class _Erasing:
             ArchivePart.objects.filter(tenant_id=self.tenant_id, archive=archive).update(generation=generation)
             archive.generation, archive.unswept, archive.verified_at = generation, True, timezone.now()
             archive.save(update_fields=["generation", "unswept", "verified_at", *DESCRIBED])
-            self.erasure.archived_rows += gone
-            self.erasure.save(update_fields=["archived_rows"])
+            self.read += [part.path for part in changed]
+            self.erasure.archived_rows, self.erasure.read = self.erasure.archived_rows + gone, self.read
+            self.erasure.save(update_fields=["archived_rows", "read"])
         self.reached("switched")
 
     def _of_user(self, kind: Kind, row: _Row) -> bool:
@@ -225,6 +279,7 @@ class _Erasing:
         with in_tenant(self.tenant_id):
             unswept = list(Archive.objects.filter(tenant_id=self.tenant_id, unswept=True))
         for archive in unswept:
+            in_time(self.deadline)
             sweep(self.storage, archive)
         self.reached("swept")
 
@@ -234,8 +289,8 @@ class _Erasing:
         with ctx.transaction():
             # Rooms that keep copies (exports, buffers) remove theirs in this transaction.
             publish(ctx, "telemetry.erased", user_ref=erasure.subject, before=erasure.created_at, run_ids=sorted(self.runs))
-            erasure.subject, erasure.runs, erasure.error = "", [], ""
+            erasure.subject, erasure.runs, erasure.read, erasure.error = "", [], [], ""
             erasure.state, erasure.done_at = Erasure.State.DONE, timezone.now()
-            erasure.save(update_fields=["subject", "runs", "error", "state", "done_at"])
+            erasure.save(update_fields=["subject", "runs", "read", "error", "state", "done_at"])
             data = {"user": bytes(erasure.hash).hex(), "hot_rows": erasure.hot_rows, "archived_rows": erasure.archived_rows}
             record(ctx, "telemetry.erased", erasure, data=data)

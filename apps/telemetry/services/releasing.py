@@ -6,6 +6,7 @@ from collections import defaultdict
 from datetime import UTC, date, datetime
 from uuid import UUID
 
+import psycopg
 import structlog
 from django.db import OperationalError, connection, transaction
 
@@ -14,7 +15,7 @@ from apps.core.context import in_tenant, system_context
 from apps.telemetry.domain.archives import expired
 from apps.telemetry.models import Archive, ArchivePart, ArchiveState, RetentionPolicy
 from apps.telemetry.selectors.archives import hot_days_in_database
-from apps.telemetry.services.archiving import Reached, alone, facts, quietly, renew, store, sweep
+from apps.telemetry.services.archiving import BusyError, Reached, alone, facts, quietly, renew, store, sweep
 
 log = structlog.get_logger(__name__)
 # Keys that one call forgets.
@@ -63,8 +64,12 @@ def drop_days(*, reached: Reached = quietly) -> dict[date, str]:
 
 
 def _renew(tenant_id: UUID, day: date) -> None:
+    """What stands in the way of one tenant's day is left to the next hour: other days go on."""
     try:
-        renew(tenant_id=tenant_id, day=day)
+        with alone(tenant_id):
+            renew(tenant_id=tenant_id, day=day)
+    except (BusyError, OperationalError, psycopg.OperationalError) as error:
+        log.warning("telemetry.renewal_waits", tenant=str(tenant_id), day=day.isoformat(), error=str(error))
     except RuntimeError as error:
         log.exception("telemetry.archive_holds_more", tenant=str(tenant_id), day=day.isoformat())
         with in_tenant(tenant_id):

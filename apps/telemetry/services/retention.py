@@ -8,8 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-
 from apps.audit.services import record
 from apps.core.access import Action
 from apps.core.context import ActionContext, in_tenant
@@ -19,7 +17,8 @@ from apps.identity.permissions import require
 from apps.identity.services.rows import assign, save
 from apps.telemetry.domain.archives import DEFAULT_HOT_DAYS
 from apps.telemetry.models import Archive, ArchiveState, RetentionPolicy
-from apps.telemetry.selectors.archives import hot_days
+from apps.telemetry.selectors.archives import holds_rows, hot_days
+from apps.telemetry.services.archiving import need_store
 
 # Seconds for which a process goes by the window that it read: the days of grace are wider than that.
 MEMORY_S = 60.0
@@ -61,15 +60,21 @@ def set_retention(*, ctx: ActionContext, changes: Mapping[str, Any], reason: str
         return policy
 
 
+def shortens(policy: RetentionPolicy, archive_days: int | None) -> bool:
+    """Whether archives go earlier than by the policy: for good, so whoever asks repeats the number."""
+    return archive_days is not None and (policy.archive_days is None or archive_days < policy.archive_days)
+
+
 def request_archive(*, ctx: ActionContext, day: date, reason: str = "") -> Archive:
     """Has a day archived now, before its hot window has passed; its rows stay in the database until then. A day that is archived already stays
     as it is. Raises Problem `permission_denied`, `not_available`, `wrong_state` (it is not over, or holds nothing)."""
     with ctx.transaction():
         require(ctx, Action.MANAGE_TENANT, tenant_id=ctx.tenant_id)
-        if not settings.ARCHIVE_STORE:
-            raise problem("not_available", "This installation has no archive: its operator sets ARCHIVE_STORE (docs/retention.md).")
+        need_store()
         if day >= datetime.now(UTC).date():
             raise problem("wrong_state", "The day is not over: its rows are still coming in.", pointer="/day")
+        if not Archive.objects.filter(tenant_id=ctx.tenant_id, day=day).exists() and not holds_rows(ctx.tenant_id, day):
+            raise problem("wrong_state", "Nothing came in on this day.", pointer="/day")
         archive, made = Archive.objects.get_or_create(tenant_id=ctx.tenant_id, day=day)
         if made or archive.state in (ArchiveState.PENDING, ArchiveState.WRITTEN):
             record(ctx, "telemetry.archive_requested", archive, data={"day": day}, reason=reason)

@@ -258,6 +258,17 @@ def roll_up(*, ctx: ActionContext, limit: int = LIMIT) -> int:
         return sum(len(final) + len(open_) for final, open_ in groups.values())
 
 
+def post_again(kind: str, tenant_id: UUID, day: date, ids: list[UUID]) -> None:
+    """Posts the terms of runs (`r`) or events (`e`) that are back in the database, in the transaction that brought them; they were counted
+    when they first came. Waits for a roll-up of the tenant that is under way."""
+    cur = cursor()
+    cur.execute(_ALONE.replace("pg_try_", "pg_"), [tenant_id])
+    for at in range(0, len(ids), LIMIT):
+        cur.execute(_PREPARE)
+        cur.execute(_FILL[kind], {"tenant": tenant_id, "day": day, "ids": ids[at : at + LIMIT], "counted": False})
+        cur.execute(_postings(kind), {"tenant": tenant_id, "day": day})
+
+
 _HEALTH = """
 UPDATE telemetry_modelhealth h SET total_calls = coalesce(f.runs, 0), success_calls = coalesce(f.successes, 0),
     failed_calls = coalesce(f.failures, 0), avg_latency_ms = round(f.latency_sum / nullif(f.latency_count, 0)),
