@@ -86,6 +86,20 @@ def test_telemetry_brings_commands_and_asks_nothing_while_none_wait(acme: Any) -
     assert len(seen) == 0
 
 
+def test_telemetry_does_not_bring_what_a_process_has_done_already(acme: Any) -> None:
+    bot = sending.harness(acme, slug="bot")
+    one, two = (Harness(acme, bot.agent, bot.token, instance) for instance in ("host-1", "host-2"))
+    one.beat()
+    two.beat()
+    command = order(ctx=make.system(acme.pk), target="agent:acme/bot", action="restart")
+    assert [each["action"] for each in bot.send(sending.run())["commands"]] == ["restart"]
+    assert states(command) == ["pending", "pending"], "which of them heard of it is not known"
+    one.beat(acks=[str(command.pk)])
+    assert bot.send(sending.run())["commands"] == [], "it would restart again and again"
+    assert [each["action"] for each in two.beat()["commands"]] == ["restart"]
+    assert states(command) == ["acknowledged", "delivered"]
+
+
 def test_another_tenants_or_agents_acknowledgement_counts_for_nothing(acme: Any) -> None:
     bot, neighbour, stranger = harness(acme, "bot"), harness(acme, "other"), harness(make.tenant("globex"), "bot")
     command = ordered(bot)
