@@ -17,6 +17,7 @@ from apps.fleet.models import Command, Delivery
 from apps.fleet.services import order
 from apps.fleet.tasks import sweep
 from apps.telemetry.commands import commands_for
+from apps.telemetry.services import add_pattern
 from tests import factories as make
 from tests.fleet.harness import Harness, call, harness, person
 from tests.telemetry import sending
@@ -140,6 +141,9 @@ def test_a_tree_and_a_tier_reach_those_that_had_a_part_in_them(acme: Any) -> Non
         return sorted(each["agent"] for each in made["deliveries"])
 
     assert reached("tree:root-1") == ["helper", "lead"] and reached("tier:T2") == ["helper"]
+    add_pattern(ctx=make.system(acme.pk), name="staff_number", pattern=r"EMP-(\d{6})")
+    idle.send(sending.run(root_task_id="EMP-123456"))
+    assert reached("tree:EMP-123456") == ["idle"], "by what rows hold of it"
     nobody = call(operator, "POST", "control/", {"target": "tree:root-9", "action": "stop"}, 422)
     assert nobody["errors"][0]["pointer"] == "/target"
     call(person(acme, "manager"), "POST", "control/", {"target": "tier:T2", "action": "stop"}, 403)

@@ -14,6 +14,7 @@ from apps.fleet.domain.heartbeat import MAX_BODY_BYTES, Heartbeat, decode
 from apps.fleet.services import Beaten, beat
 from apps.identity.tokens import authenticate
 from apps.telemetry.api.body import read_json_body
+from apps.telemetry.selectors.rules import redactor_of
 
 
 @csrf_exempt
@@ -31,5 +32,5 @@ def heartbeat_view(request: HttpRequest) -> HttpResponse:
         raise problem("method_not_allowed", "Heartbeats are sent with POST.")
     principal = authenticate(request.META.get("HTTP_AUTHORIZATION", ""), address_of(request))
     ctx = principal.context(request_id_of(request))
-    sent = decode(read_json_body(request, limit=MAX_BODY_BYTES))
+    sent = decode(read_json_body(request, limit=MAX_BODY_BYTES), redactor_of(principal.tenant_id))
     return HttpResponse(msgspec.json.encode(beat(ctx=ctx, principal=principal, sent=sent)), content_type="application/json")

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from apps.core.domain.redaction import clean_json, redact_text
+from apps.core.domain.redaction import Redactor
 from apps.core.errors import problem
 from apps.fleet.domain.liveness import DEFAULT_TTL_S, LONGEST_TTL_S, SHORTEST_TTL_S
 
@@ -53,32 +53,36 @@ class Beat(Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(Heartbeat)
 
 
-def decode(body: bytes) -> Beat:
-    """Raises Problem `bad_encoding` for what is not JSON, `unknown_key` or `invalid` for another shape."""
+def decode(body: bytes, redactor: Redactor) -> Beat:
+    """What may be stored of it, by the tenant's redactor. Raises Problem `bad_encoding` for what is not JSON, `unknown_key` or `invalid` for
+    another shape."""
     try:
         sent = _DECODER.decode(body)
     except msgspec.ValidationError as error:
-        raise _refused(str(error)) from None
+        raise _refused(str(error), redactor) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise problem("bad_encoding", "The body is not JSON in UTF-8.") from None
     _refuse_line_ends(sent)
     names: set[str] = set()
 
     def clean(text: str) -> str:
-        found, fired = redact_text(text)
+        found, fired = redactor.redact_text(text)
         names.update(fired)
         return found
 
     status, instance, served = sent.status, sent.instance, sent.serving
     # One look at all of it: nearly every heartbeat is free of secrets.
-    if clean_json(msgspec.json.encode([status, instance, [each.pack for each in served]])):
+    if redactor.clean_json(msgspec.json.encode([status, instance, [each.pack for each in served]])):
         serving = {(each.pack, each.arm): each.digest for each in served}
     else:
-        status, instance = clean(status), clean(instance)[:200]
+        status = clean(status)
+        # Processes are told apart by it.
+        instance, fired = redactor.reference(instance)
+        names.update(fired)
         serving = {(clean(each.pack), each.arm): each.digest for each in served}
     if len(serving) < len(served):
         raise problem("invalid", "A pack is served once for each arm.", pointer="/serving")
-    return Beat(serving, list(dict.fromkeys(sent.acks)), status[:200], instance, sent.ttl_s, sorted(names))
+    return Beat(serving, list(dict.fromkeys(sent.acks)), status[:200], instance[:200], sent.ttl_s, sorted(names))
 
 
 def _refuse_line_ends(sent: Heartbeat) -> None:
@@ -96,14 +100,14 @@ _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
-def _refused(message: str) -> Exception:
+def _refused(message: str, redactor: Redactor) -> Exception:
     """Of a decoder's message, which ends in a path such as `$.serving[3].digest`."""
     at = _AT.search(message)
     pointer = "".join(f"/{name or number}" for name, number in _STEP.findall(at[1])) if at else ""
     detail = message[: at.start()] if at else message
     unknown = _UNKNOWN.fullmatch(detail)
     if unknown:
-        key = redact_text(unknown[1])[0][:100]
+        key = redactor.redact_text(unknown[1])[0][:100]
         return problem(
             "unknown_key", f"A heartbeat has no field {key!r}.", pointer=f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
         )

@@ -14,7 +14,7 @@ from django.utils import timezone
 from apps.audit.services import record
 from apps.core.access import Action
 from apps.core.context import ActionContext
-from apps.core.domain.redaction import redact_json, redact_text
+from apps.core.domain.redaction import redact_text
 from apps.core.errors import Problem, problem
 from apps.core.events import publish
 from apps.fleet.domain import requests as rules
@@ -27,6 +27,7 @@ from apps.identity.permissions import require
 from apps.identity.selectors import roles_in
 from apps.packs.domain.names import TOOL_NAME
 from apps.packs.effective import content_for_agent
+from apps.telemetry.selectors.rules import redactor_of
 
 MAX_TOOL = 200
 
@@ -55,8 +56,10 @@ def request_action(
     kept = rules.KEPT if expires_in_s is None else timedelta(seconds=expires_in_s)
     if not rules.SHORTEST_S <= kept.total_seconds() <= rules.LONGEST_S:
         raise problem("invalid", f"A request waits {rules.SHORTEST_S} to {rules.LONGEST_S} seconds.", pointer="/expires_in_s")
-    cleaned, fired = redact_json({"arguments": arguments or {}, "reason": reason, "run_id": run_id})
-    if len(msgspec.json.encode(cleaned["arguments"])) > rules.MAX_ARGUMENT_BYTES:
+    redactor = redactor_of(ctx.tenant_id)
+    stored, fired = redactor.redact_json(arguments or {})
+    (reason, of_reason), (run_id, of_run) = redactor.redact_text(reason), redactor.redact_text(run_id)
+    if len(msgspec.json.encode(stored)) > rules.MAX_ARGUMENT_BYTES:
         raise problem("too_large", f"The arguments are over {rules.MAX_ARGUMENT_BYTES} bytes as JSON.", pointer="/arguments")
     with ctx.transaction():
         agent = Agent.objects.select_related("tenant", "team").get(pk=ctx.agent_id)
@@ -75,12 +78,12 @@ def request_action(
             agent=agent,
             pack=pack,
             tool=tool,
-            arguments=cleaned["arguments"],
-            reason=cleaned["reason"],
-            run_id=cleaned["run_id"][:200],
+            arguments=stored,
+            reason=reason,
+            run_id=run_id[:200],
             risk=found.risk,
             level=found.level,
-            redactions=fired,
+            redactions=sorted({*fired, *of_reason, *of_run}),
             created_at=now,
             expires_at=now + kept,
         )
@@ -103,7 +106,7 @@ def answer_request(*, ctx: ActionContext, request_id: UUID | str, approve: bool,
         state = next_state(found.state, Event.APPROVE if approve else Event.DENY)
         if approve:
             _refuse_unpermitted(found)
-        found.state, found.comment = state.value, redact_text(comment)[0][: rules.MAX_REASON]
+        found.state, found.comment = state.value, redactor_of(seen.tenant_id).redact_text(comment)[0][: rules.MAX_REASON]
         found.decided_at, found.decided_by_id = now, ctx.user_id
         found.save(update_fields=["state", "comment", "decided_at", "decided_by"])
         record(ctx, f"action.{state}", found, data={"agent": str(found.agent), "tool": found.tool}, reason=found.comment)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from apps.core.access import Action
 from apps.core.context import ActionContext
 from apps.core.domain.canonical import canonical_bytes
-from apps.core.domain.redaction import redact_json, redact_text
+from apps.core.domain.redaction import Redactor
 from apps.core.errors import problem
 from apps.core.events import acting_in
 from apps.fleet.models import Suggestion
@@ -20,6 +20,7 @@ from apps.identity.permissions import require
 from apps.packs.domain.scopes import Scope, ScopeType
 from apps.packs.models import AuthorKind, VersionStatus
 from apps.packs.services.versions import create_version
+from apps.telemetry.selectors.rules import redactor_of
 
 MAX_BYTES = 64 * 1024
 # Of one agent: proposals in a day, and proposals that nobody has decided on.
@@ -38,7 +39,7 @@ def suggest(*, ctx: ActionContext, pack: str, content: Any, scope: str = "", not
     require(ctx, Action.SUGGEST, tenant_id=ctx.tenant_id, team_id=ctx.team_id)
     if ctx.agent_id is None:
         raise problem("permission_denied", "Suggestions are made by agents, with their own tokens; people write drafts.")
-    _refuse_secrets(content, notes)
+    _refuse_secrets(redactor_of(ctx.tenant_id), content, notes)
     with ctx.transaction():
         agent = Agent.objects.select_related("tenant", "team").get(pk=ctx.agent_id)
         place = _within_reach(agent, scope)
@@ -64,11 +65,11 @@ def _within_reach(agent: Agent, text: str) -> Scope:
     raise problem("invalid", f"{text[:100]} is not on the agent's chain within its tenant; leave it out for {own}.", pointer="/scope")
 
 
-def _refuse_secrets(content: Any, notes: str) -> None:
+def _refuse_secrets(redactor: Redactor, content: Any, notes: str) -> None:
     """A draft is kept as it is, so what would have to be replaced is refused."""
     if len(canonical_bytes(content)) > MAX_BYTES:
         raise problem("too_large", f"A suggestion holds at most {MAX_BYTES} bytes.", pointer="/content")
-    for pointer, fired in (("/content", redact_json(content)[1]), ("/notes", redact_text(notes)[1])):
+    for pointer, fired in (("/content", redactor.redact_json(content)[1]), ("/notes", redactor.redact_text(notes)[1])):
         if fired:
             raise problem("invalid", f"It holds what looks like a secret ({', '.join(fired)}); leave it out.", pointer=pointer)
 
