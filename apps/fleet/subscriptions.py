@@ -19,11 +19,13 @@ Reach = tuple[UUID | None, Collection[UUID] | None]
 
 
 @subscribe("packs.pointer_moved")
-def tell_of_pointer(ctx: ActionContext, *, layer: Layer, because: str) -> None:
+def tell_of_pointer(ctx: ActionContext, *, layer: Layer, because: str, decision_id: UUID | None = None) -> None:
     """A layer serves something else from this transaction's commit on: whoever may be given it is told the pack's name and the scope, so
-    that it resolves again. `because`: why what was live before is so no more."""
+    that it resolves again. `because`: why what was live before is so no more; `decision_id`: by which decision, where that is known by then."""
     event = "pack.rolled_back" if because == "rolled_back" else "pack.changed"
     data: dict[str, Any] = {"pack": layer.pack.slug, "kind": layer.pack.kind, "scope": _told_scope(layer)}
+    if decision_id is not None:
+        data["decision"] = str(decision_id)
     reached = _reached(layer)
 
     def tell() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mission_control_client import Client, RefusedError, SpoolInUseError, UnavailableError
 from mission_control_client.spool import ITEM, Position, Spool
-from mission_control_client.stream import parse
+from mission_control_client.stream import _trusted, parse
 
 from tests.clients.plane import Plane
 
@@ -124,6 +125,21 @@ def test_what_is_recorded_is_stored_once_whatever_goes_wrong_in_between(plane: P
     distinct = sorted(set(plane.seqs))
     assert distinct == list(range(1, len(distinct) + 1)), "a number was left out"
     assert all(len(body.get("runs", ())) <= 10 for _, _, body in plane.asked("telemetry"))
+
+
+def test_what_waits_out_an_outage_keeps_the_time_at_which_it_was_recorded(plane: Plane, make: Make) -> None:
+    plane.down = True
+    client = make()
+    before = datetime.now(UTC)
+    run, event = client.record_run(), client.record_event(action="tool_call")
+    own = client.record_event(action="tool_call", created_at="2026-01-01T00:00:00Z")
+    after = datetime.now(UTC)
+    time.sleep(0.1)
+    plane.down = False
+    assert client.flush(15)
+    for key in (run, event):
+        assert before <= datetime.fromisoformat(plane.stored[key]["created_at"]) <= after
+    assert plane.stored[own]["created_at"] == "2026-01-01T00:00:00Z"
 
 
 def test_poison_is_taken_out_by_its_index_and_holds_nothing_up(plane: Plane, make: Make) -> None:
@@ -307,13 +323,26 @@ def test_the_token_follows_a_redirect_to_its_own_host_only(plane: Plane, make: M
         assert eventually(lambda: heard == ["pack.changed"])
         assert other.asked("stream")[0][1]["Authorization"] == f"Bearer {TOKEN}"
         client.close()
-        plane.redirect = f"{other.url}/api/v1/stream".replace("127.0.0.1", "localhost")
+        plane.redirect = f"{other.url}/api/v1/stream".replace("127.0.0.1", "127.0.0.2")
         asked = len(other.asked("stream"))
         make(listen=True)
         assert eventually(lambda: "name it with stream_url" in caplog.text)
         assert len(other.asked("stream")) == asked
     finally:
         other.close()
+
+
+def test_a_redirect_among_this_machines_own_names_is_followed() -> None:
+    to = "http://127.0.0.1:8001/api/v1/stream"
+    assert _trusted("http://localhost:8000/api/v1/stream", to) == to
+    assert _trusted(to, "http://[::1]:8001/in") == "http://[::1]:8001/in"
+    for asked, target in (
+        ("http://localhost:8000/in", "http://localhost.example/in"),
+        ("https://localhost/in", to),
+        ("http://a.example/in", to),
+    ):
+        with pytest.raises(RefusedError):
+            _trusted(asked, target)
 
 
 def test_the_parser_reads_what_the_standard_allows() -> None:

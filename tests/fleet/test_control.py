@@ -17,6 +17,7 @@ from apps.fleet.models import Command, Delivery
 from apps.fleet.services import order
 from apps.fleet.tasks import sweep
 from apps.telemetry.commands import commands_for
+from apps.telemetry.services import add_pattern
 from tests import factories as make
 from tests.fleet.harness import Harness, call, harness, person
 from tests.telemetry import sending
@@ -86,6 +87,20 @@ def test_telemetry_brings_commands_and_asks_nothing_while_none_wait(acme: Any) -
     assert len(seen) == 0
 
 
+def test_telemetry_does_not_bring_what_a_process_has_done_already(acme: Any) -> None:
+    bot = sending.harness(acme, slug="bot")
+    one, two = (Harness(acme, bot.agent, bot.token, instance) for instance in ("host-1", "host-2"))
+    one.beat()
+    two.beat()
+    command = order(ctx=make.system(acme.pk), target="agent:acme/bot", action="restart")
+    assert [each["action"] for each in bot.send(sending.run())["commands"]] == ["restart"]
+    assert states(command) == ["pending", "pending"], "which of them heard of it is not known"
+    one.beat(acks=[str(command.pk)])
+    assert bot.send(sending.run())["commands"] == [], "it would restart again and again"
+    assert [each["action"] for each in two.beat()["commands"]] == ["restart"]
+    assert states(command) == ["acknowledged", "delivered"]
+
+
 def test_another_tenants_or_agents_acknowledgement_counts_for_nothing(acme: Any) -> None:
     bot, neighbour, stranger = harness(acme, "bot"), harness(acme, "other"), harness(make.tenant("globex"), "bot")
     command = ordered(bot)
@@ -126,6 +141,9 @@ def test_a_tree_and_a_tier_reach_those_that_had_a_part_in_them(acme: Any) -> Non
         return sorted(each["agent"] for each in made["deliveries"])
 
     assert reached("tree:root-1") == ["helper", "lead"] and reached("tier:T2") == ["helper"]
+    add_pattern(ctx=make.system(acme.pk), name="staff_number", pattern=r"EMP-(\d{6})")
+    idle.send(sending.run(root_task_id="EMP-123456"))
+    assert reached("tree:EMP-123456") == ["idle"], "by what rows hold of it"
     nobody = call(operator, "POST", "control/", {"target": "tree:root-9", "action": "stop"}, 422)
     assert nobody["errors"][0]["pointer"] == "/target"
     call(person(acme, "manager"), "POST", "control/", {"target": "tier:T2", "action": "stop"}, 403)

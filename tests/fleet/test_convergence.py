@@ -143,8 +143,9 @@ def test_a_rollback_is_told_as_one(world: World, pushed: list[dict[str, Any]], d
     promoted(world, "You say hello first.")
     pushed.clear()
     with django_capture_on_commit_callbacks(execute=True):
-        world.call("operator", "post", f"layers/{world.live.layer_id}/rollback/", {"reason": "No."}, 201)
+        decision = world.call("operator", "post", f"layers/{world.live.layer_id}/rollback/", {"reason": "No."}, 201)
     assert [(each["event"], each["data"]["scope"]) for each in pushed] == [("pack.rolled_back", "tenant:acme")]
+    assert [each["data"]["decision"] for each in pushed] == [decision["id"]]
 
 
 def test_commands_are_pushed_to_the_agents_that_they_concern(

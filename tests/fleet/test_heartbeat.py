@@ -10,6 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.fleet.models import Harness, Serving
+from apps.telemetry.services import add_pattern
 from tests import factories as make
 from tests.fleet.harness import harness
 
@@ -68,6 +69,16 @@ def test_secrets_in_names_are_not_stored(acme: Any) -> None:
     bot.beat(instance=f"host {SECRET}", status=f"using {SECRET}")
     row = Harness.objects.get()
     assert SECRET not in f"{row.instance} {row.status}" and row.flags == ["redacted"]
+
+
+def test_what_the_tenant_redacts_is_not_stored_and_processes_stay_apart(acme: Any) -> None:
+    add_pattern(ctx=make.system(acme.pk), name="staff_number", pattern=r"EMP-(\d{6})")
+    bot = harness(acme)
+    for number in ("123456", "654321", "123456"):
+        bot.beat(("desk", UNKNOWN), instance=f"EMP-{number}", status=f"for EMP-{number}")
+    rows = Harness.objects.all()
+    assert len(rows) == 2 and all(row.flags == ["redacted", "untraced"] for row in rows)
+    assert all(row.status == "for EMP-[redacted:staff_number]" and row.instance.startswith("EMP-[redacted:staff_number]~") for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from apps.fleet.tasks import sweep
 from apps.identity.models import Membership
 from apps.notices.models import Notice
 from apps.packs.models import PackVersion
+from apps.telemetry.services import add_pattern, set_policy
 from tests import factories as make
 from tests.fleet.harness import Harness, call, harness, person
 
@@ -127,6 +128,21 @@ def test_of_two_uses_at_once_one_wins() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(use, range(2))) == ["already_decided", "used"]
+
+
+def test_what_the_tenant_redacts_is_not_stored(acme: Any) -> None:
+    add_pattern(ctx=make.system(acme.pk), name="staff_number", pattern=r"(EMP-\d{6})")
+    set_policy(ctx=make.system(acme.pk), changes={"redact_email": True})
+    bot, own = bot_of(acme), "EMP-123456"
+    made = asked(bot, reason=f"{own} waits.", arguments={"to": "ann@acme.example", "of": own}, run_id=f"run-{own}")
+    assert made["arguments"] == {"to": "[redacted:email]", "of": "[redacted:staff_number]"}
+    assert made["redactions"] == ["email", "staff_number"] and own not in str(made)
+    answered = call(person(acme, "manager"), "POST", f"actions/{made['id']}/deny/", {"comment": f"Not for {own}."}, 200)
+    assert answered["comment"] == "Not for [redacted:staff_number]."
+    assert suggestion(bot, 422, notes=f"As {own} said.")["errors"][0]["pointer"] == "/notes"
+    order = {"target": "agent:acme/bot", "action": "pause", "reason": f"{own} complained."}
+    assert call(person(acme, "operator"), "POST", "control/", order, 201)["reason"] == "[redacted:staff_number] complained."
+    assert own not in str(list(Event.objects.values_list("data", "text__text")))
 
 
 def suggestion(bot: Harness, expected: int = 201, **more: Any) -> Any:

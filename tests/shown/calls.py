@@ -13,7 +13,8 @@ from drf_spectacular.generators import SchemaGenerator
 
 from tests.routing import PREFIX
 from tests.routing import example as example_of
-from tests.shown.world import Place, World
+from tests.shown.furniture import Place
+from tests.shown.world import World
 
 
 @cache

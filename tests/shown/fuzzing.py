@@ -20,7 +20,7 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks as conformance
 
 from tests.routing import PREFIX
-from tests.shown.api_table import BODIES
+from tests.shown.bodies import BODIES
 from tests.shown.calls import body_of, document, filled
 from tests.shown.world import World, undone
 

@@ -17,8 +17,9 @@ from apps.promotions.models import Promotion
 from tests.routing import Findings
 from tests.shown.admin_table import ACT_ROWS, PAGE_OF, PAGE_ROWS, ROW_OF, VISITORS, ActRow, Page
 from tests.shown.api_table import ROW_OF as API
+from tests.shown.furniture import Place, soon
 from tests.shown.people import PEOPLE, PLACES
-from tests.shown.world import HOOK, MARK, Place, World, fingerprint, soon, undone
+from tests.shown.world import HOOK, MARK, World, fingerprint, undone
 
 ADMINS = {model._meta.label: site for model, site in admin.site._registry.items()}
 # What nobody may do is tried by those who may most, and by one who may little.

@@ -12,7 +12,8 @@ from django.test import Client
 
 from apps.core.errors import CODES
 from tests.routing import EVERY, METHODS, PUBLIC, ROUTES, Findings
-from tests.shown.api_table import BODIES, PATHS, QUERIES, ROW_OF, ROWS, Row
+from tests.shown.api_table import PATHS, QUERIES, ROW_OF, ROWS, Row
+from tests.shown.bodies import BODIES
 from tests.shown.calls import body_of, filled, send
 from tests.shown.people import ADMITTED, PEOPLE, PLACES, REFUSED, sees
 from tests.shown.world import MARK, PASSWORD, World, fingerprint, undone

@@ -24,8 +24,16 @@ log = structlog.get_logger(__name__)
 _HAND_OUT = """
 UPDATE fleet_delivery d SET state = %(state)s, delivered_at = coalesce(d.delivered_at, %(now)s), handed_out = d.handed_out + 1
 FROM fleet_command c WHERE c.id = d.command_id AND d.tenant_id = %(tenant)s AND d.agent_id = %(agent)s AND d.state = ANY(%(possible)s)
-AND c.expires_at > %(now)s AND (%(any)s OR d.instance IN (%(instance)s, ''))
+AND c.expires_at > %(now)s AND d.instance IN (%(instance)s, '')
 RETURNING c.id
+"""
+# For an answer that does not know which process it is for: what is open for another one, unless a process of the agent has done it already.
+# It is told of and stays as it is, since whether that process hears of it is not known.
+_TELL_ANY = """
+SELECT d.command_id FROM fleet_delivery d JOIN fleet_command c ON c.id = d.command_id
+WHERE d.tenant_id = %(tenant)s AND d.agent_id = %(agent)s AND d.state = ANY(%(possible)s) AND d.instance <> '' AND c.expires_at > %(now)s
+AND NOT EXISTS (SELECT 1 FROM fleet_delivery o WHERE o.tenant_id = d.tenant_id AND o.command_id = d.command_id
+    AND o.agent_id = d.agent_id AND o.state = %(done)s)
 """
 _ACKNOWLEDGE = """
 UPDATE fleet_delivery d SET state = %(state)s, closed_at = %(now)s
@@ -57,19 +65,15 @@ def as_told(command: Command) -> dict[str, Any]:
 
 
 def hand_out(ctx: ActionContext, *, instance: str | None, now: datetime) -> list[dict[str, Any]]:
-    """What waits for the agent of `ctx`, the oldest first (instance None: for any of its processes). It is handed out at each answer until
-    it is acknowledged. Within the caller's transaction."""
+    """What waits for this process of the agent of `ctx`, the oldest first. It is handed out at each answer until it is acknowledged. With
+    instance None (whichever process asks) that is what waits for any of them and none has done. Within the caller's transaction."""
+    place = {**_whose(ctx, instance or "", now), "possible": possible_in(Event.HAND_OUT)}
     with connection.cursor() as cursor:
-        cursor.execute(
-            _HAND_OUT,
-            {
-                **_whose(ctx, instance or "", now),
-                "any": instance is None,
-                "state": leads_to(Event.HAND_OUT).value,
-                "possible": possible_in(Event.HAND_OUT),
-            },
-        )
+        cursor.execute(_HAND_OUT, {**place, "state": leads_to(Event.HAND_OUT).value})
         found = {command_id for (command_id,) in cursor.fetchall()}
+        if instance is None:
+            cursor.execute(_TELL_ANY, {**place, "done": leads_to(Event.ACKNOWLEDGE).value})
+            found |= {command_id for (command_id,) in cursor.fetchall()}
     if not found:
         return []
     return [as_told(command) for command in Command.objects.filter(pk__in=found).order_by("id")]

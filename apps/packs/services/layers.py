@@ -29,7 +29,9 @@ def mark_challenger(version: PackVersion) -> None:
     version.save(update_fields=["status"])
 
 
-def set_champion(ctx: ActionContext, layer: Layer, version: PackVersion | None, *, archived_reason: str) -> None:
+def set_champion(
+    ctx: ActionContext, layer: Layer, version: PackVersion | None, *, archived_reason: str, decision_id: UUID | None = None
+) -> None:
     """Makes `version` (None: nothing, the layer inherits) what the layer serves, and lifts a suspension. The old champion is archived.
 
     The caller holds `locked_layer`.
@@ -44,7 +46,7 @@ def set_champion(ctx: ActionContext, layer: Layer, version: PackVersion | None, 
     layer.save(update_fields=["champion", "suspended_by", "flagged_at"])
     PointerChange.objects.create(tenant_id=layer.tenant_id, layer=layer, version=version)
     bump(ctx, Topic.PACKS, layer.tenant_id)
-    publish(ctx, "packs.pointer_moved", layer=layer, because=archived_reason)
+    publish(ctx, "packs.pointer_moved", layer=layer, because=archived_reason, decision_id=decision_id)
 
 
 def suspend_layer(ctx: ActionContext, layer: Layer, *, decision_id: UUID) -> None:
@@ -53,7 +55,7 @@ def suspend_layer(ctx: ActionContext, layer: Layer, *, decision_id: UUID) -> Non
     layer.save(update_fields=["suspended_by"])
     PointerChange.objects.create(tenant_id=layer.tenant_id, layer=layer, version=None)
     bump(ctx, Topic.PACKS, layer.tenant_id)
-    publish(ctx, "packs.pointer_moved", layer=layer, because="suspended")
+    publish(ctx, "packs.pointer_moved", layer=layer, because="suspended", decision_id=decision_id)
 
 
 def quarantine(version: PackVersion) -> None:

@@ -316,6 +316,10 @@ class PromotionAdmin(GovernedAdmin):
     def intro(self, request: HttpRequest, obj: Promotion) -> Sequence[object]:
         ctx: ActionContext = context_of(request)
         found: list[object] = [shown.next_step(obj)]
+        if obj.state == State.PROMOTED:
+            # By its key alone: the decision's page is reached by it.
+            for decision in Decision.objects.restrict(ctx).filter(promotion=obj).only("pk").order_by("-created_at")[:1]:
+                found.append(cells.link(cells.admin_url(decision), "How far it has come with the harnesses"))
         if obj.state == State.AWAITING_APPROVAL and not _approvable(ctx, obj):
             case = case_of(obj)
             if ctx.user_id in case.authors and case.demand.not_author:

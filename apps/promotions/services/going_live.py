@@ -122,9 +122,9 @@ def rollback_layer(*, ctx: ActionContext, layer_id: UUID, to_version: UUID | Non
         chosen = choose(history_of(layer, _broken_today(layer)), current.pk if current else None, to_version)
         version = layer.versions.select_for_update().get(pk=chosen)
         old = layer.champion
-        set_champion(ctx, layer, version, archived_reason="rolled_back")
         # A suspension that is lifted takes nothing back: what was live before is nothing.
         decision = decide(ctx, layer, DecisionKind.ROLLBACK, champion=current, challenger=version, reason=reason)
+        set_champion(ctx, layer, version, archived_reason="rolled_back", decision_id=decision.pk)
         if old is not None and old != version:
             _mark_rolled_back(ctx, layer, old)
         after_champion_moved(ctx, layer, decision)

@@ -21,6 +21,7 @@ log = logging.getLogger("mission_control_client")
 SILENCE_S = 45.0
 # After a refusal (a revoked token, no such route) nothing changes soon.
 REFUSED_S = 30.0
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +158,12 @@ class Listener:
 
 
 def _trusted(asked: str, target: str) -> str:
-    """Where a redirect leads. The token goes only to the host that was asked, and never from TLS to plain text. Raises RefusedError."""
+    """Where a redirect leads. The token goes only to the host that was asked, and never from TLS to plain text; this machine's own names are
+    one host. Raises RefusedError."""
     before = httpx.URL(asked)
     after = before.join(target)
-    if after.host != before.host or (before.scheme == "https" and after.scheme != "https"):
+    same = after.host == before.host or {after.host, before.host} <= LOOPBACK
+    if not same or (before.scheme == "https" and after.scheme != "https"):
         detail = f"{before.host} sends the stream to {after.scheme}://{after.host}; name it with stream_url if that is meant."
         raise RefusedError(307, "redirect", detail)
     return str(after)

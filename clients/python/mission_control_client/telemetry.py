@@ -78,9 +78,11 @@ class Telemetry:
     def record(self, kind: Kind, item: Mapping[str, Any]) -> str | None:
         """The item's id, made where it has none; None where the spool is full. Raises ValueError for what is not JSON, or over 2 MiB."""
         key = "run_id" if kind == "runs" else "event_id"
-        whole = {key: item.get(key) or uuid.uuid4().hex, **item}
+        now = datetime.now(UTC)
+        # Dated here: it may wait for hours, and the control plane would date it at its receipt.
+        whole = {key: item.get(key) or uuid.uuid4().hex, **item, "created_at": item.get("created_at") or now}
         if kind == "runs":
-            whole.setdefault("started_at", datetime.now(UTC))
+            whole.setdefault("started_at", now)
         try:
             encoded = json.dumps(whole, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
         except (TypeError, RecursionError) as error:
