@@ -198,7 +198,8 @@ def test_an_erasure_comes_to_its_end_step_by_step_and_says_what_it_failed_of(
             erase(tenant_id=sender.tenant.pk, deadline=OneStep())
     assert calls > 10, "each call did one step"
     done = Erasure.objects.get()
-    assert (done.error, done.read, done.hot_rows, done.archived_rows) == ("", [], 1, 2 + 1 + 2)
+    # A run and an event of hers were back already when the restoration failed.
+    assert (done.error, done.read, done.hot_rows, done.archived_rows) == ("", [], 1 + 2, 2 + 1 + 2)
     assert GONE not in objects(address) and STAYS in objects(address) and not found_by(owner_sql, f"r:user={GONE}")
     restore_day(tenant_id=sender.tenant.pk, day=day)
     assert {row["user_ref"] for row in hot(owner_sql, day)["run"]} == {STAYS} and state_of_archives() == "ok"
