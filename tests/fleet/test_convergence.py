@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from apps.fleet import subscriptions
@@ -58,6 +59,10 @@ def test_a_decision_is_finished_once_every_live_harness_follows(world: World) ->
     lags.beat(("desk", new))
     found = world.call("viewer", "get", path, expected=200)
     assert found["finished"] and found["state"] == "finished" and found["counts"]["converged"] == 2
+    client = Client()
+    client.force_login(world.people["viewer"], backend="apps.identity.backends.RoleBackend")
+    page = client.get(f"/admin/promotions/promotion/{decision['promotion']}/change/").content.decode()
+    assert f'/admin/promotions/decision/{decision["id"]}/change/">How far it has come' in page
 
 
 def test_it_costs_the_same_for_any_number_of_harnesses_and_names_who_lags(world: World) -> None:
