@@ -1,6 +1,6 @@
 """`python -m benchmarks [part …]` (PARTS and LONG): measures, prints, and writes docs/performance.md when all of PARTS were run.
 
-Those that take long are run by their names only: `burst`, `flat`, `mixed`.
+Those that take long (LONG) are run by their names only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ PARTS = {
     "resolve": "Resolve",
     "ingest": "Ingest",
     "otlp": "OTLP",
-    "reading": "Lists and figures of millions of runs",
     "promotion": "Promotion and rollback",
     "startup": "Start",
     "archive": "Archive cycle",
@@ -25,6 +24,7 @@ PARTS = {
     "lists": "Lists of 300,000 objects with 100,000 grants",
 }
 LONG = {
+    "reading": "Lists and figures of millions of runs",
     "burst": "A burst of runs, scored",
     "flat": "Ingest with millions of stored runs",
     "mixed": "Mixed load with kills",
@@ -42,7 +42,7 @@ def main(wanted: list[str]) -> int:
     if unknown:
         print(f"Not known: {', '.join(sorted(unknown))}. Parts: {', '.join(titles)}.", file=sys.stderr)
         return 2
-    if set(wanted or PARTS) - {"lists", "reading", "stream", "archive", *LONG} and not available():
+    if set(wanted or PARTS) - {"lists", "stream", "archive", *LONG} and not available():
         print("The load generator wrk is missing: install it (Debian: apt-get install wrk).", file=sys.stderr)
         return 2
     sections = []
