@@ -204,7 +204,7 @@ def verify_task(tenant_id: str, day: str, since: str | None = None) -> None:
         enqueue("telemetry.verify", tenant_id, day, since)
     except BusyError:
         enqueue("telemetry.verify", tenant_id, day, since, countdown=RETRY_S)
-    except (StorageError, Problem) as error:
+    except StorageError as error:
         log.exception("telemetry.archive_broken", tenant=tenant_id, day=day, error=str(error))
         with in_tenant(UUID(tenant_id)):
             Archive.objects.filter(pk=archive.pk).update(error=str(error)[:500])
