@@ -51,7 +51,8 @@ def score(run: EvalRun, item: EvalItem, answer: Answer, content: Mapping[str, An
         safety_passed=dimensions.get("safety"),
         format_passed=dimensions.get("format"),
         comments=redactor.redact_text("\n".join(f"{result.id}: {result.detail}" for result in failed))[0],
-        detail=redactor.redact_json(scored.detail())[0],
+        # Keys are ids of checks, which may be named after the secrets that they look for.
+        detail={check: redactor.redact_json(told)[0] for check, told in scored.detail().items()},
     )
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from apps.core.domain.redaction import BUILT_IN, Redactor
+from apps.core.domain.redaction import redact_text
 from apps.core.errors import problem
 
 # How long a command waits for an answer, unless it says otherwise.
@@ -104,16 +104,12 @@ class Target:
 _AGENT = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9-]{1,63}")
 
 
-def parse_target(text: str, redactor: Redactor = BUILT_IN) -> Target:
-    """`redactor` is the tenant's: a tree has the name that harnesses gave it, an agent or a tier is one that is there.
-
-    Raises Problem `invalid` at `/target`, with what a target looks like.
-    """
+def parse_target(text: str) -> Target:
+    """Raises Problem `invalid` at `/target`, with what a target looks like."""
     kind, colon, name = text.partition(":")
     if not colon or kind not in [each.value for each in Kind]:
         raise problem("invalid", "A target is tree:<root task id>, tier:T1 (T2, T3) or agent:<tenant>/<agent>.", pointer="/target")
-    rules = redactor if kind == Kind.TREE else BUILT_IN
-    if not 0 < len(name) <= MAX_NAME or not name.isprintable() or rules.redact_text(name)[1]:
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable() or redact_text(name)[1]:
         raise problem("invalid", f"The name after '{kind}:' is 1 to {MAX_NAME} printable characters, and no secret.", pointer="/target")
     if kind == Kind.TIER and name not in TIERS:
         raise problem("invalid", f"Tiers are {', '.join(TIERS)}.", pointer="/target")

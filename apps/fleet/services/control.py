@@ -33,7 +33,7 @@ from apps.fleet.selectors.concerned import concerned_by
 from apps.fleet.services.deliveries import as_told, open_deliveries
 from apps.identity.models import Agent, AgentStatus
 from apps.identity.permissions import require
-from apps.telemetry.selectors.rules import redactor_of
+from apps.telemetry.selectors.rules import redactor_of, stored_reference
 
 # Processes that were there so lately are told too, though they may just have missed a heartbeat.
 RECENTLY = timedelta(hours=1)
@@ -51,14 +51,16 @@ def order(*, ctx: ActionContext, target: str, action: str, reason: str = "", exp
     An agent takes the right on that agent, a tier or a tree the right in the whole tenant.
     Raises Problem `permission_denied`, `invalid` (no such target, or nobody there), `wrong_state` (a stop is on its way).
     """
-    redactor = redactor_of(ctx.tenant_id)
-    what, reason = Order(action), redactor.redact_text(reason.strip())[0]
+    what, reason = Order(action), redactor_of(ctx.tenant_id).redact_text(reason.strip())[0]
     if len(reason) > MAX_REASON:
         raise problem("invalid", f"A reason is at most {MAX_REASON} characters.", pointer="/reason")
     kept = KEPT if expires_in_s is None else timedelta(seconds=expires_in_s)
     if not SHORTEST <= kept <= LONGEST:
         raise problem("invalid", "A command waits 30 seconds to 7 days.", pointer="/expires_in_s")
-    found = parse_target(target, redactor)
+    found = parse_target(target)
+    if found.kind is Kind.TREE:
+        # As rows have it.
+        found = Target(found.kind, stored_reference(ctx.tenant_id, found.name))
     with ctx.transaction():
         agent, agents = _whom(ctx, found)
         now = timezone.now()
