@@ -15,7 +15,6 @@ from apps.demo.walk.walker import Stumbled, Walker, abridged
 from apps.identity.models import ApiToken, Delegation, GroupMember, GroupRole, OidcProvider, Team, Tenant, TenantGroup
 from apps.notices.models import Webhook
 from apps.packs.models import Subscription
-from apps.telemetry.models import Price, RedactionPattern, RedactionPolicy, RetentionPolicy
 from tests import factories as make
 from tests.demo.running import Portal
 
