@@ -15,6 +15,7 @@ from apps.demo.walk.walker import Stumbled, Walker, abridged
 from apps.identity.models import ApiToken, Delegation, GroupMember, GroupRole, OidcProvider, Team, Tenant, TenantGroup
 from apps.notices.models import Webhook
 from apps.packs.models import Subscription
+from apps.telemetry.models import Price, RedactionPattern, RedactionPolicy, RetentionPolicy
 from tests import factories as make
 from tests.demo.running import Portal
 
@@ -57,7 +58,11 @@ def test_the_loop_holds_and_leaves_nothing_behind(portal: Portal, owner_sql: Cal
     assert {(kind, channel) for _, kind, channel in written if kind == OUTSIDE} == set()
     assert {("user", "api"), ("system", "task"), ("system", "cli")} <= {(kind, channel) for _, kind, channel in written}
     unused = {
-        history_table(model) for model in (Team, Subscription, OidcProvider, GroupRole, Delegation, TenantGroup, GroupMember, Webhook)
+        history_table(model)
+        for model in (
+            *(Team, Subscription, OidcProvider, GroupRole, Delegation, TenantGroup, GroupMember, Webhook),
+            *(Price, RedactionPolicy, RedactionPattern, RetentionPolicy),
+        )
     }
     assert {history_table(model) for model in governed()} - {model for model, *_ in written} <= unused
 
