@@ -215,7 +215,7 @@ def test_a_browser_session_is_held_to_the_same_and_needs_a_csrf_token(world: Wor
             path = address(row, world, place)
             response = send(world, None, row.method, path, body(row, world, place), client)
             expected = row.status("manager", place) if row.method == "get" else 403
-            if row.path in ("resolve", "telemetry/runs", "telemetry/events", "otlp/v1/traces", "stream"):
+            if row.path in ("resolve", "telemetry/runs", "telemetry/events", "otlp/v1/traces", "heartbeat", "stream"):
                 expected = 401
             found.expect(response.status_code == expected, f"{row.method} {path} by session should be {expected}", response)
         assert fingerprint() == before
