@@ -69,7 +69,7 @@ def test_garbage_in_paths_and_unknown_routes_are_not_found(world: World) -> None
         response = send(world, "admin", method, slashed.replace("{", "").replace("}", ""))
         found.problem(f"{method} {slashed}", response)
         found.expect(response.status_code == 404, f"{method} {slashed}", response)
-    for path in ("", "nothing", "nothing/", "packs/desk-own/nothing/", "resolve/x", "telemetry/nothing", "heartbeat", "../admin/"):
+    for path in ("", "nothing", "nothing/", "packs/desk-own/nothing/", "resolve/x", "telemetry/nothing", "heartbeats", "../admin/"):
         for method in METHODS:
             response = send(world, "admin", method, path)
             found.problem(f"{method} {path}", response)
