@@ -49,7 +49,8 @@ os.environ.update(
         "DATABASE_URL": with_path(RUN.application_url, DATABASE),
         "DATABASE_OWNER_URL": with_path(RUN.owner_url, DATABASE),
         "REDIS_URL": with_path(RUN.redis_url, str(REDIS_NUMBER)),
-        "EXPORTS_STORE": str(RUN.folder / "exports"),
+        # Each worker's own, as its database is: files that belong to no row are swept away.
+        "EXPORTS_STORE": str(RUN.folder / "exports" / WORKER),
     }
 )
 django.setup()

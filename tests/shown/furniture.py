@@ -14,6 +14,7 @@ from django.utils import timezone
 from apps.core.context import ActionContext, Actor, RoleGrant
 from apps.core.ids import new_id
 from apps.evals.services.online import score_batch
+from apps.fleet.domain.requests import LONGEST_S
 from apps.fleet.models import Harness
 from apps.fleet.services import order, request_action
 from apps.identity.models import Agent, AgentToken, Team, Tenant
@@ -100,10 +101,12 @@ def add_fleet(place: Place, mark: str) -> None:
     assert sent.status_code == 200, sent.content
     AgentToken.objects.filter(name=f"{mark} harness").update(revoked_at=timezone.now())
     target = f"agent:{place.tenant.slug}/{agent.slug}"
+    # The world stands for many minutes.
+    asked: dict[str, Any] = {"arguments": {"text": mark}, "reason": mark, "expires_in_s": LONGEST_S}
     place.objects |= {
         "harness": Harness.objects.get(agent=agent),
-        "command": order(ctx=make.system(place.tenant.pk), target=target, action="pause", reason=mark),
-        "action request": request_action(ctx=agent_context(agent), tool="mail.send", arguments={"text": mark}, reason=mark),
+        "command": order(ctx=make.system(place.tenant.pk), target=target, action="pause", reason=mark, expires_in_s=LONGEST_S),
+        "action request": request_action(ctx=agent_context(agent), tool="mail.send", **asked),
     }
 
 
