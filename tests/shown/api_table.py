@@ -9,7 +9,8 @@ Columns: method, path (`#x` tells a second use of a route), act, where, seen, do
   tenant, whatever object is named, and before it is looked for; `home-team`: there, or in the team that is named; `mine`: in one's own
   tenant, once the object is seen; `anywhere`: in one's own or in any team of it, and each object of the body is answered for by itself.
 - seen: who sees the object that the path or body names. `own`: who may view in its tenant; `library`: shared ones are seen from everywhere;
-  `governed`: `own`, and `platform`'s tenant admins see all. `list`: all that one sees, be it nothing. `none`: no object is named.
+  `governed`: `own`, and `platform`'s tenant admins see all. `list`: all that one sees, be it nothing; `figures`: sums and
+  counts of it. `none`: no object is named.
 - done: the status when the object is seen and the act allowed; `place=` where it differs, `hidden=` for an object that is not seen (404).
   409 says that the act is known and the object's state is not one for it.
 - exceptions: `who@place=status`. (A medium risk takes a manager's yes; a tenant admin stands in only where no manager is free of authorship.
@@ -160,10 +161,10 @@ patch   redaction/patterns/{pk}/      manage_tenant      tenant     own       20
 get     events/{pk}/                  view               tenant     own       200
 get     snapshot/                     view               home       list      200
 get     snapshot/#of-a-root           view               tenant     own       200
-get     metrics/                      view               home       list      200
-get     runs/facets/                  view               home       list      200
-get     events/facets/                view               home       list      200
-get     models/health/                view               home       list      200
+get     metrics/                      view               home       figures   200
+get     runs/facets/                  view               home       figures   200
+get     events/facets/                view               home       figures   200
+get     models/health/                view               home       figures   200
 get     exports/                      view               home       list      200
 post    exports/                      export             home       none      202
 get     exports/{pk}/                 view               tenant     own       200
@@ -295,7 +296,7 @@ class Row:
     @property
     def places(self) -> list[str]:
         """Those in which the cell says something of its own."""
-        if self.seen in ("list", "none"):
+        if self.seen in ("list", "figures", "none"):
             return ["own", "team"] if self.where == "home-team" else ["own"]
         return [place for place in PLACES if place != "team" or not self.path.startswith(WITHOUT_TEAMS)]
 
@@ -326,7 +327,7 @@ class Row:
 
     def is_allowed(self, who: str, place: str) -> bool:
         tenant, in_team = PLACES[place]
-        if self.act == "-" or self.seen == "list" or (self.act == "view" and self.where != "home"):
+        if self.act == "-" or self.seen in ("list", "figures") or (self.act == "view" and self.where != "home"):
             # Whoever sees an object may look at it.
             return True
         if self.act == "govern" or (self.seen == "governed" and governs(who)):

@@ -35,6 +35,8 @@ KINDS = {
     "runs/": ("run",),
     "events/": ("event",),
     "exports/": ("export",),
+    "archives/": ("archive",),
+    "erasures/": ("erasure",),
     # Of root tasks, which are no rows of their own.
     "snapshot/": (),
     "service-accounts/": ("service account",),
