@@ -8,6 +8,7 @@ import re2
 
 from apps.core.domain.redaction_shapes import (
     ASSIGN,
+    BEGIN,
     QUOTE,
     SPACE,
     Rule,
@@ -142,7 +143,8 @@ RULES: tuple[Rule, ...] = (
         rf"(?i){_KEY_NAME}{QUOTE}?\s*(?:[:=]>?|is\s)\s*[\"'`]?([A-Za-z0-9._~+/=-]{{16,}})",
         key_like,
     ),
-    Rule("card_number", r"[2-6]\d{3}(?:\d{8}|[ -]\d{4}[ -]\d{4}|[ -]\d{6}[ -]\d{4})", _CARD, luhn, not_a_fraction),
+    # Bounded on both sides: of random hexadecimal ids one in two hundred holds twelve digits in a row.
+    Rule("card_number", BEGIN + r"[2-6]\d{3}(?:\d{8,15}\b|[ -]\d{4}[ -]\d{4}|[ -]\d{6}[ -]\d{4})", _CARD, luhn, not_a_fraction),
 )
 
 _SENSITIVE_KEY = re2.compile(rf"(?i){_SECRET_NAME}\"$")

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from apps.core.domain.redaction import clean_json, redact_text
+from apps.core.domain.redaction import clean_jsons, redact_text
 from apps.core.errors import problem
 from apps.telemetry.domain.items import (
     MAX_DEPTH,
@@ -172,11 +172,11 @@ def _batch(
     if producer is not None and ("\0" in producer or redact_text(producer)[1]):
         raise problem("invalid", "producer must be a plain name: it holds U+0000 or what looks like a secret.", pointer="/producer")
     keys = [getattr(item, key) for _, item in items]
-    suspicious = not clean_json("\n".join(keys).encode())
+    plain = clean_jsons([name.encode() for name in keys])
     kept: list[tuple[int, Item]] = []
     bodies: list[bytes] = []
-    for (index, item), name in zip(items, keys, strict=True):
-        secret = suspicious and refused(name, redact_text(name)[1])
+    for (index, item), name, clean in zip(items, keys, plain, strict=True):
+        secret = not clean and refused(name, redact_text(name)[1])
         found = (key, "invalid", f"{key} holds what looks like a secret. Send another id.") if secret else None
         body = b""
         if found is None:

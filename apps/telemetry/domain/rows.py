@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
@@ -103,8 +103,6 @@ CLAIMED = "mc.claimed"
 _RUN = _fields(_RUN_FIELDS, _CLAIMS, "metadata")
 _EVENT = _fields(_EVENT_FIELDS, _EVENT_CLAIMS, "payload")
 _JSON = msgspec.json.Encoder(order="deterministic")
-# Items that are looked at together for something to redact: a call costs as much as half a kilobyte.
-_TOGETHER = 50
 
 
 class Row(NamedTuple):
@@ -113,17 +111,6 @@ class Row(NamedTuple):
     values: tuple[Any, ...]
     flags: tuple[str, ...]
     redactions: tuple[str, ...]
-
-
-def clean_bodies(bodies: Sequence[bytes], redactor: Redactor = BUILT_IN) -> list[bool]:
-    """For each canonical JSON of an item whether it certainly holds nothing to redact (`clean_json`)."""
-    # A tenant's patterns look at one item at a time.
-    together = 1 if redactor.has_patterns else _TOGETHER
-    found: list[bool] = []
-    for start in range(0, len(bodies), together):
-        block = bodies[start : start + together]
-        found += [True] * len(block) if redactor.clean_json(b"\n".join(block)) else map(redactor.clean_json, block)
-    return found
 
 
 def mismatches(item: RunItem | EventItem, truth: Mapping[str, Collection[str]]) -> dict[str, str]:
@@ -162,7 +149,7 @@ def run_row(
     """One row of `runs`, under our key `row_id`. `arm` and `rollout` are ours; the item's are compared with `truth` (see `mismatches`).
 
     `flags` are what the caller found (`untraced`, `mismatch`); `redacted` and `mismatch` are added here. `body` is the item's canonical JSON when
-    the caller has it (`DecodedBatch.bodies`); `clean` says that it holds nothing to redact (`clean_bodies`). `redactor` is the tenant's.
+    the caller has it (`DecodedBatch.bodies`); `clean` says that it holds nothing to redact (`Redactor.clean_jsons`). `redactor` is the tenant's.
     `created_at` is the harness's, else the time of receipt.
     """
     fields, names, marks = _prepared(item, _RUN, truth, flags, body, clean, redactor)

@@ -24,7 +24,7 @@ from apps.telemetry.domain.archives import GRACE_DAYS
 from apps.telemetry.domain.contract import DecodedBatch, Rejection, hash_body
 from apps.telemetry.domain.items import EventItem, RunItem
 from apps.telemetry.domain.pricing import PriceTable
-from apps.telemetry.domain.rows import BATCH_COLUMNS, Row, clean_bodies, event_row, run_row
+from apps.telemetry.domain.rows import BATCH_COLUMNS, Row, event_row, run_row
 from apps.telemetry.partitions import make_partitions
 from apps.telemetry.selectors.rules import rules_of
 from apps.telemetry.services import storage
@@ -133,7 +133,8 @@ def _ingest(
     rejected = list(batch.rejected)
     groups: Groups = {}
     keys = _keys(now, len(batch.items))
-    for (index, item), body, key, clean in zip(batch.items, batch.bodies, keys, clean_bodies(batch.bodies, rules.redactor), strict=True):
+    cleans = rules.redactor.clean_jsons(batch.bodies)
+    for (index, item), body, key, clean in zip(batch.items, batch.bodies, keys, cleans, strict=True):
         name, moment = time_of(item)
         if moment is not None and moment < oldest:
             rejected.append(
