@@ -8,35 +8,39 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, NamedTuple
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 # What an answer may be while something is being killed: the harness sends the batch again.
 AGAIN = frozenset({429, 502, 503, 504})
 GIVE_UP_S = 120.0
 
 
+# Spans of a trace: an agent, which comes last, and its calls of a model.
+TRACE, TOKENS_A_CALL = 5, 100
+
+
 class Way(NamedTuple):
-    """One way into the portal: how a numbered batch of `kind` becomes a request, and what of 202's answer says accepted and duplicates."""
+    """One way into the portal. Of spans an empty answer says that all are stored; of items a receipt counts them."""
 
-    kind: str
     path: str
-    body: Callable[[str, int, list[dict[str, Any]]], bytes]
+    media_type: str
+    taken: int
 
 
-def _json(kind: str) -> Callable[[str, int, list[dict[str, Any]]], bytes]:
-    return lambda producer, seq, items: json.dumps({"producer": producer, "seq": seq, kind: items}).encode()
-
-
-WAYS = [Way("runs", "/api/v1/telemetry/runs", _json("runs")), Way("events", "/api/v1/telemetry/events", _json("events"))]
+RUNS = Way("/api/v1/telemetry/runs", "application/json", 202)
+EVENTS = Way("/api/v1/telemetry/events", "application/json", 202)
+SPANS = Way("/api/v1/otlp/v1/traces", "application/x-protobuf", 200)
 
 
 @dataclass
 class Sender(threading.Thread):
     """One harness with a connection of its own; `per_s` batches of `items` a second at the most. It keeps what was acknowledged: `runs` by
-    number (True: final), `events` how many, `taken` items over all batches."""
+    number (True: final), `events` and `traces` how many, `taken` items of numbered batches."""
 
     port: int
     token: str
@@ -46,6 +50,7 @@ class Sender(threading.Thread):
     stopping: threading.Event
     runs: list[bool] = field(default_factory=list)
     events: int = 0
+    traces: int = 0
     batches: int = 0
     taken: int = 0
     repeated: int = 0
@@ -79,35 +84,47 @@ class Sender(threading.Thread):
         if choice < 0.2 and self._last is not None:
             # On purpose: a harness that did not hear the answer.
             way, body, count = self._last
-            receipt = self._until_taken(way, body)
+            answer = self._until_taken(way, body)
             self.repeated += count
-            self._expect(receipt, accepted=0, count=count)
+            self._expect(way, answer, accepted=0, count=count)
             return
         open_runs = [number for number, final in enumerate(self.runs) if not final] if choice < 0.4 else []
         if open_runs:
             numbers = open_runs[: self.items]
-            self._send(WAYS[0], [self._run(number, final=True) for number in numbers])
+            self._send(RUNS, "runs", [self._run(number, final=True) for number in numbers])
             for number in numbers:
                 self.runs[number] = True
-        elif choice < 0.75:
+        elif choice < 0.65:
             # Every fourth run is told as begun, and completed by a later batch.
             numbers = range(len(self.runs), len(self.runs) + self.items)
-            self._send(WAYS[0], [self._run(number, final=number % 4 != 0) for number in numbers])
+            self._send(RUNS, "runs", [self._run(number, final=number % 4 != 0) for number in numbers])
             self.runs += [number % 4 != 0 for number in numbers]
-        else:
-            self._send(WAYS[1], [self._event(number) for number in range(self.events, self.events + self.items)])
+        elif choice < 0.82:
+            self._send(EVENTS, "events", [self._event(number) for number in range(self.events, self.events + self.items)])
             self.events += self.items
+        else:
+            numbers = range(self.traces, self.traces + max(1, self.items // TRACE))
+            body = self._spans(numbers)
+            answer = self._until_taken(SPANS, body)
+            self._last = SPANS, body, TRACE * len(numbers)
+            self._expect(SPANS, answer, accepted=None, count=TRACE * len(numbers))
+            self.traces += len(numbers)
 
-    def _send(self, way: Way, items: list[dict[str, Any]]) -> None:
+    def _send(self, way: Way, kind: str, items: list[dict[str, Any]]) -> None:
         self.batches += 1
-        body = way.body(self.label, self.batches, items)
-        receipt = self._until_taken(way, body)
+        body = json.dumps({"producer": self.label, "seq": self.batches, kind: items}).encode()
+        answer = self._until_taken(way, body)
         self._last = way, body, len(items)
         self.taken += len(items)
-        self._expect(receipt, accepted=None, count=len(items))
+        self._expect(way, answer, accepted=None, count=len(items))
 
-    def _expect(self, receipt: dict[str, Any], *, accepted: int | None, count: int) -> None:
+    def _expect(self, way: Way, answer: bytes, *, accepted: int | None, count: int) -> None:
         """Nothing is refused. Of a batch that was sent again without our knowing its fate, all may be duplicates."""
+        if way is SPANS:
+            if answer:
+                self.faults.append(f"{self.label}: {count} spans sent, answered {answer[:500]!r}")
+            return
+        receipt = json.loads(answer)
         found = receipt["accepted"]
         if (
             receipt["rejected"]
@@ -116,13 +133,11 @@ class Sender(threading.Thread):
         ):
             self.faults.append(f"{self.label}: {count} items sent, answered {json.dumps(receipt)[:500]}")
 
-    def _until_taken(self, way: Way, body: bytes) -> dict[str, Any]:
+    def _until_taken(self, way: Way, body: bytes) -> bytes:
         deadline = time.monotonic() + GIVE_UP_S
         while time.monotonic() < deadline:
             try:
-                self._connection.request(
-                    "POST", way.path, body, {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-                )
+                self._connection.request("POST", way.path, body, {"Authorization": f"Bearer {self.token}", "Content-Type": way.media_type})
                 response = self._connection.getresponse()
                 text = response.read()
             except (OSError, http.client.HTTPException):
@@ -132,9 +147,8 @@ class Sender(threading.Thread):
                 time.sleep(0.2)
                 continue
             self.answers[str(response.status)] += 1
-            if response.status == 202:
-                receipt: dict[str, Any] = json.loads(text)
-                return receipt
+            if response.status == way.taken:
+                return text
             if response.status not in AGAIN:
                 raise RuntimeError(f"{response.status}: {text[:300]!r}")
             pause = response.getheader("Retry-After")
@@ -169,5 +183,32 @@ class Sender(threading.Thread):
             "created_at": MOMENT,
         }
 
+    @property
+    def trace_prefix(self) -> str:
+        """With which the ids of its traces begin, in hexadecimal."""
+        return blake2b(self.label.encode(), digest_size=8).hexdigest()
 
-MOMENT = datetime.now(UTC).isoformat()
+    def _spans(self, numbers: range) -> bytes:
+        request = ExportTraceServiceRequest()
+        scope = request.resource_spans.add().scope_spans.add()
+        for number in numbers:
+            trace = bytes.fromhex(self.trace_prefix) + (number + 1).to_bytes(8, "big")
+            for place in range(1, TRACE + 1):
+                root = place == TRACE
+                span = scope.spans.add(
+                    trace_id=trace,
+                    span_id=place.to_bytes(8, "big"),
+                    parent_span_id=b"" if root else TRACE.to_bytes(8, "big"),
+                    name="invoke_agent desk" if root else "chat gpt-5-mini",
+                    start_time_unix_nano=MOMENT_NS,
+                    end_time_unix_nano=MOMENT_NS + 10**9,
+                )
+                span.attributes.add(key="gen_ai.operation.name").value.string_value = "invoke_agent" if root else "chat"
+                if not root:
+                    span.attributes.add(key="gen_ai.request.model").value.string_value = "gpt-5-mini"
+                    span.attributes.add(key="gen_ai.usage.input_tokens").value.int_value = TOKENS_A_CALL
+        return request.SerializeToString()
+
+
+NOW = datetime.now(UTC)
+MOMENT, MOMENT_NS = NOW.isoformat(), int(NOW.timestamp()) * 10**9

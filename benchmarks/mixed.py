@@ -1,7 +1,7 @@
 """Mixed load on a whole `make up`, in which web, worker and database are killed (SIGKILL): what was acknowledged is stored, exactly.
 
-Runs and events, batches sent twice, runs that are completed by a later batch. MIXED_SECONDS sets how long (1,800), MIXED_PER_S how many batches of 50
-each of the four senders sends a second (10).
+Runs and events in JSON, traces over OTLP, batches sent twice, runs that are completed by a later batch. MIXED_SECONDS sets how long (1,800),
+MIXED_PER_S how many batches of 50 each of the four senders sends a second (10).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.load import Sender
+from benchmarks.load import TOKENS_A_CALL, TRACE, Sender
 from mission_control.embedded.environment import ROOT
 from tests.embedded.portal import Portal, eventually
 
@@ -34,6 +34,7 @@ class Outcome:
     runs: int = 0
     events: int = 0
     completed: int = 0
+    spans: int = 0
     repeated: int = 0
     seconds: float = 0.0
     scored_after_s: float = 0.0
@@ -65,6 +66,7 @@ def trial(portal: Portal, tokens: list[str], *, seconds: float, items: int, per_
         )
         outcome.runs += len(harness.runs)
         outcome.events += harness.events
+        outcome.spans += TRACE * harness.traces
         outcome.completed += harness.taken - len(harness.runs) - harness.events
         outcome.repeated += harness.repeated
         for answer, count in harness.answers.items():
@@ -113,10 +115,12 @@ def _wait_for_scores(owner: psycopg.Connection[Any], outcome: Outcome) -> None:
     begun = time.monotonic()
 
     def scored() -> bool:
-        return not owner.execute("SELECT EXISTS (SELECT FROM telemetry_unscoredbatch)").fetchall()[0][0]
+        waiting = "SELECT EXISTS (SELECT FROM telemetry_opentraces) OR EXISTS (SELECT FROM telemetry_unscoredbatch)"
+        return not owner.execute(waiting).fetchall()[0][0]
 
-    if not eventually(scored, timeout_s=60):
-        outcome.wrong.append("not all runs have a score 60 s after the end")
+    # A trace is settled, and its run final, 15 s after its last span.
+    if not eventually(scored, timeout_s=90):
+        outcome.wrong.append("not all runs have a score 90 s after the end")
     outcome.scored_after_s = time.monotonic() - begun
 
 
@@ -126,6 +130,14 @@ def _differences(owner: psycopg.Connection[Any], harness: Sender) -> list[str]:
     def ask(statement: str) -> list[tuple[Any, ...]]:
         return owner.execute(statement.encode(), {"of": f"{harness.label}-%", "label": harness.label}).fetchall()
 
+    def ask_traces(statement: str) -> list[tuple[Any, ...]]:
+        return owner.execute(statement.encode(), {"of": f"{harness.trace_prefix}%"}).fetchall()
+
+    traces = harness.traces
+    sums = "SELECT final, tokens_in, count(*) FROM telemetry_run WHERE run_id LIKE %(of)s GROUP BY 1, 2"
+    steps = "SELECT count(*) FROM telemetry_event WHERE event_id LIKE %(of)s"
+    scored = "SELECT count(*) FROM telemetry_runscore WHERE run_id LIKE %(of)s"
+    kinds = "SELECT kind, count(*) FROM telemetry_ledger WHERE key LIKE %(of)s GROUP BY kind"
     final = {f"{harness.label}-r{number}": done for number, done in enumerate(harness.runs)}
     stored = ask("SELECT run_id, final, output IS NOT NULL FROM telemetry_run WHERE run_id LIKE %(of)s")
     scores = ask("SELECT run_id FROM telemetry_runscore WHERE run_id LIKE %(of)s")
@@ -140,6 +152,12 @@ def _differences(owner: psycopg.Connection[Any], harness: Sender) -> list[str]:
         "scores, one of each final run": (sorted(run_id for (run_id,) in scores), sorted(run_id for run_id, done in final.items() if done)),
         "events, each once": (sorted(key for (key,) in events), sorted(f"{harness.label}-e{number}" for number in range(harness.events))),
         "keys in the ledger": (dict(keys), {kind: n for kind, n in (("r", len(final)), ("e", harness.events)) if n}),
+        "runs of traces, each once, final, with the tokens of their calls": (
+            ask_traces(sums),
+            [(True, (TRACE - 1) * TOKENS_A_CALL, traces)] if traces else [],
+        ),
+        "spans and scores of traces, each once": (ask_traces(f"{steps} UNION ALL {scored}"), [(TRACE * traces,), (traces,)]),
+        "keys of spans in the ledger": (dict(ask_traces(kinds)), {"r": traces, "e": TRACE * traces} if traces else {}),
         "numbers of batches, without a gap, and items accepted": (producers, [([[1, harness.batches]], 0, harness.taken, 0)]),
     }
     return [f"{harness.label}: {what}: {_short(got)} instead of {_short(want)}" for what, (got, want) in found.items() if got != want]
@@ -158,15 +176,15 @@ def run() -> Iterator[tuple[str, str]]:
         found = trial(portal, new_tokens(portal, 4), seconds=seconds, items=50, per_s=per_s)
     finally:
         portal.close()
-    items = found.runs + found.events + found.completed
+    items = found.runs + found.events + found.completed + found.spans
     yield (
         "Mixed load",
         f"{found.seconds / 60:.1f} minutes, 4 senders, batches of 50; killed with SIGKILL: {', '.join(found.killed)} processes",
     )
     yield (
         "Acknowledged",
-        f"{found.runs:,} runs, {found.completed:,} completions, {found.events:,} events ({items / found.seconds:,.0f} items/s); "
-        f"{found.repeated:,} items sent again on purpose; answers {found.answers}",
+        f"{found.runs:,} runs, {found.completed:,} completions, {found.events:,} events, {found.spans:,} spans "
+        f"({items / found.seconds:,.0f} items/s); {found.repeated:,} items sent again on purpose; answers {found.answers}",
     )
     yield (
         "Acknowledged = stored, exactly; scored; no gaps",

@@ -45,7 +45,7 @@ def test_a_flood_is_turned_away_and_what_was_acknowledged_survives_every_kill() 
     assert len(found.killed) == 3 and not any(killed.startswith("0 ") for killed in found.killed)
     # The harnesses noticed: otherwise nothing was tried.
     assert found.answers["no answer"] > 0 and found.answers["503"] > 0
-    assert found.repeated > 0 and found.completed > 0 and found.events > 0
+    assert found.repeated > 0 and found.completed > 0 and found.events > 0 and found.spans > 0
     for name in ("web process", "worker process", "PostgreSQL"):
         assert f"{name} ended" in told
 
