@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 
-from benchmarks.ingest import BATCHES, resolved_digest, send, template
+from benchmarks.ingest import BATCHES, Sent, resolved_digest, send, template
 from benchmarks.seeding import shared_pack, tenants
-from benchmarks.stage import web
+from benchmarks.stage import warm_memory, web
 
 _RUNS = """
 INSERT INTO telemetry_run (id, day, tenant_id, agent_id, run_id, final, pack, pack_version, arm, root_task_id, tier, provider, model_id, status,
@@ -28,7 +29,7 @@ INSERT INTO telemetry_ledger (tenant_id, kind, key, day, final, hashes, row_id)
 SELECT %(tenant)s, 'r', left(md5(n::text), 16), (now() AT TIME ZONE 'UTC')::date, true, decode(md5('h' || n), 'hex'), uuidv7()
 FROM generate_series(%(first)s::bigint, %(last)s::bigint) n
 """
-STEP = 250_000
+STEP, TIMES = 250_000, 3
 
 
 def run() -> Iterator[tuple[str, str]]:
@@ -41,9 +42,8 @@ def run() -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as folder, web() as (port, _):
         path, words = template(folder, resolved_digest(port, token))
         yield "Payload", words
-        send(port, token, path, batches=20)
-        empty = send(port, token, path, batches=BATCHES)
-        yield "Into an empty database", str(empty)
+        empty = median(port, token, path)
+        yield f"Into an empty database, the middle one of {TIMES}", str(empty)
         with psycopg.connect(os.environ["DATABASE_OWNER_URL"], autocommit=True) as owner:
             for first in range(0, rows, STEP):
                 values = {"tenant": principal.tenant_id, "agent": principal.agent_id, "first": first, "last": min(first + STEP, rows) - 1}
@@ -51,6 +51,12 @@ def run() -> Iterator[tuple[str, str]]:
                 owner.execute(_KEYS, values)
             # What a day of ingest would have had by now.
             owner.execute("ANALYZE telemetry_run, telemetry_ledger")
-        send(port, token, path, batches=20)
-        full = send(port, token, path, batches=BATCHES)
+        full = median(port, token, path)
     yield f"Into one with {rows:,} runs of today", f"{full}; {full.rate / empty.rate - 1:+.0%}"
+
+
+def median(port: int, token: str, path: Path) -> Sent:
+    """The middle one, by its rate, of some sendings."""
+    warm_memory()
+    send(port, token, path, batches=20)
+    return sorted((send(port, token, path, batches=BATCHES) for _ in range(TIMES)), key=lambda found: found.rate)[TIMES // 2]

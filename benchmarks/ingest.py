@@ -20,7 +20,7 @@ import psycopg
 
 from benchmarks.seeding import PACK, shared_pack, tenants
 from benchmarks.send import ID
-from benchmarks.stage import OTHER_CORE, WEB_CORE, web
+from benchmarks.stage import OTHER_CORE, WEB_CORE, warm_memory, web
 
 BATCH, TEXT_BYTES = 500, 1024
 BATCHES, SENDERS = 240, 4
@@ -171,6 +171,7 @@ def run() -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as folder, web() as (port, process):
         path, words = template(folder, resolved_digest(port, token))
         yield "Payload", words
+        warm_memory()
         send(port, token, path, batches=20)
         before = processor_seconds(process.pid)
         found = send(port, token, path, batches=BATCHES)

@@ -17,7 +17,7 @@ import psycopg
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.seeding import shared_pack, tenants
-from benchmarks.stage import OTHER_CORE, web
+from benchmarks.stage import OTHER_CORE, warm_memory, web
 
 # The SDKs' export size; ten spans a trace: an agent, six calls of a model, three tools.
 BATCH, TRACE = 512, 10
@@ -97,6 +97,7 @@ def run() -> Iterator[tuple[str, str]]:
         with web() as (port, _):
             command = [sys.executable, "-m", "benchmarks.send_bodies", str(port), token, folder, str(SENDERS)]
             command += ["/api/v1/otlp/v1/traces", "application/x-protobuf"]
+            warm_memory()
             printed = subprocess.run(["taskset", "-c", OTHER_CORE, *command], capture_output=True, text=True, check=True).stdout
     found = json.loads(printed)
     sent = BATCHES * BATCH
