@@ -102,6 +102,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _link("Runs", "monitoring", "telemetry_run"),
                 _link("Events", "timeline", "telemetry_event"),
                 {**_link("Orchestrations", "account_tree", "telemetry_run"), "link": reverse_lazy("orchestrations")},
+                {**_link("Figures", "bar_chart", "telemetry_run"), "link": reverse_lazy("figures")},
                 _link("Scores", "score", "telemetry_runscore"),
                 _link("Producers", "sensors", "telemetry_producer"),
                 _link("Model health", "monitor_heart", "telemetry_modelhealth"),

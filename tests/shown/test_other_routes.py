@@ -33,6 +33,7 @@ TABLE = """
 /admin/jsi18n/              302  302  200  405
 /admin/access/              302  405  200  405
 /admin/orchestrations/      302  405  200  405
+/admin/figures/             302  405  200  405
 /admin/promotions/awaited/answer/  302  302  302  302
 /admin/r/1/1/               302  302  404  404
 /admin/nothing/             302  302  404  404

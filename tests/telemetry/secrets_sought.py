@@ -89,7 +89,7 @@ def shown(tenant: Tenant) -> Found:
     person = make.user(tenant, "tenant_admin")
     browser = Client()
     browser.force_login(person, backend="apps.identity.backends.RoleBackend")
-    paths = ["/admin/", reverse("orchestrations")]
+    paths = ["/admin/", reverse("orchestrations"), *(reverse("figures", query={"by": each}) for each in ("version", "model"))]
     for label in SHOWN:
         model = apps.get_model(label)
         name = label.replace(".", "_")

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from apps.telemetry.models import Export, Run
 from apps.telemetry.services import exporting
+from apps.telemetry.services.rolling import roll_up
 from tests import factories as make
 from tests.admin.test_browser import Tab, browser, pytestmark
 from tests.telemetry.sending import Harness, event, harness, run
@@ -122,8 +123,17 @@ def test_reading_in_a_browser(browser: Any, live_server: Any) -> None:
     assert download.value.path().read_text().count("query_crm") == 2
     tab.go(reverse("admin:telemetry_export_changelist"))
     tab.shoot("exports")
+    roll_up(ctx=make.system(sender.tenant.pk))
+    tab.go(reverse("figures"))
+    tab.shoot("figures")
+    # A group leads to its own figures.
+    page.select_option("#mc-by", "pack")
+    page.click("button:has-text('Show')")
+    page.click("table .mc-link")
+    assert page.input_value("#mc-pack") and page.locator("svg.mc-chart rect").count() > 0
     assert tab.complaints == []
     pages = {
+        "figures": reverse("figures", query={"by": "pack", "within": "7d"}),
         "tree": reverse("orchestrations", query={"root": ROOT}),
         "roots": reverse("orchestrations"),
         "run": reverse("admin:telemetry_run_change", args=[Run.objects.get(run_id="run-1").pk]),

@@ -16,11 +16,11 @@ from rest_framework.response import Response
 from apps.core.api.views import ContextView, ContextViewSet
 from apps.core.errors import problem
 from apps.identity.models import Agent
-from apps.telemetry.api.filters import agent_named
 from apps.telemetry.api.serializers import MicrosField
 from apps.telemetry.models import ModelHealth
 from apps.telemetry.selectors.facets import facets
 from apps.telemetry.selectors.metrics import GROUPS, STEPS, Figures, Metrics, metrics
+from apps.telemetry.selectors.named import agent_named, groups_named
 from apps.telemetry.selectors.rollups import rolled_up_since
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
@@ -126,14 +126,13 @@ class MetricsView(ContextView):
             answer = Metrics(since, until, step, False, [])
         else:
             answer = metrics(self.ctx, since=since, until=until, step=step, group_by=group_by, filters=asked)
-        names = _names(self, answer, group_by)
         series = [
             {
-                "group": None if each.key is None else _group(group_by, each.key, names),
+                "group": group,
                 "total": _shown(each.total),
                 "points": [{"start": start, **_shown(figures)} for start, figures in sorted(each.points.items())],
             }
-            for each in answer.series
+            for each, group in zip(answer.series, groups_named(self.ctx, answer, group_by), strict=True)
         ]
         lag = rolled_up_since(self.ctx.tenant_id)
         body = {"since": answer.since, "until": answer.until, "step": step, "five_users": answer.limited}
@@ -142,21 +141,6 @@ class MetricsView(ContextView):
 
 def _shown(figures: Figures) -> dict[str, Any]:
     return dict(FiguresSerializer(figures).data)
-
-
-def _names(view: ContextView, answer: Metrics, group_by: str) -> dict[Any, str]:
-    """Slugs of the agents or teams that the groups are."""
-    if group_by not in ("agent", "team"):
-        return {}
-    keys = [each.key[0] for each in answer.series if each.key and each.key[0] is not None]
-    model: Any = Agent if group_by == "agent" else Agent._meta.get_field("team").related_model
-    return dict(model.objects.filter(tenant_id=view.ctx.tenant_id, pk__in=keys).values_list("pk", "slug"))
-
-
-def _group(group_by: str, key: tuple[Any, ...], names: dict[Any, str]) -> dict[str, str | None]:
-    if group_by in ("agent", "team"):
-        return {group_by: names.get(key[0])}
-    return {name: None if value is None else str(value) for name, value in zip(GROUPS[group_by], key, strict=True)}
 
 
 class FacetsView(ContextView):

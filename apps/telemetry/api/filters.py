@@ -7,17 +7,9 @@ from typing import Any
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
-from apps.core.context import ActionContext
-from apps.identity.models import Agent
 from apps.telemetry.models import Event, Run, Tier
+from apps.telemetry.selectors.named import agent_named
 from apps.telemetry.selectors.rules import stored_reference
-
-
-def agent_named(ctx: ActionContext, name: str) -> Agent | None:
-    """The agent `<agent>` or `<tenant>/<agent>`, if it is seen."""
-    tenant, slash, slug = name.rpartition("/")
-    found: Agent | None = Agent.objects.restrict(ctx).filter(slug=slug, **({"tenant__slug": tenant} if slash else {})).first()
-    return found
 
 
 class ReportedFilter(filters.FilterSet):
