@@ -55,8 +55,14 @@ def script(request: HttpRequest) -> str:
     return static("src/mission.js")
 
 
+def _counted(request: HttpRequest, link: dict[str, Any], model: str) -> dict[str, Any]:
+    """The link with how many rows need the person, if any do."""
+    waiting = _counts[model](request) if model in _counts and link["permission"](request) else 0
+    return {**link, "badge": str(waiting), "badge_variant": "primary"} if waiting else link
+
+
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    waiting = _counts["promotions_awaited"](request) if "promotions_awaited" in _counts and may_answer(request) else 0
+    inbox = {**_link("Waiting for me", "inbox", "promotions_awaited"), "permission": may_answer}
     return [
         {"items": [{"title": "Now", "icon": "today", "link": reverse_lazy("admin:index")}]},
         {
@@ -74,11 +80,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "title": "Decisions",
             "separator": True,
             "items": [
-                {
-                    **_link("Waiting for me", "inbox", "promotions_awaited"),
-                    "permission": may_answer,
-                    **({"badge": str(waiting), "badge_variant": "primary"} if waiting else {}),
-                },
+                _counted(request, inbox, "promotions_awaited"),
                 _link("Promotions", "rocket_launch", "promotions_promotion"),
                 _link("Approvals", "how_to_reg", "promotions_approval"),
                 _link("Decisions", "gavel", "promotions_decision"),
@@ -121,7 +123,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _link("Harnesses", "dns", "fleet_harness"),
                 _link("Commands", "settings_remote", "fleet_command"),
-                _link("Action requests", "front_hand", "fleet_actionrequest"),
+                _counted(request, _link("Action requests", "front_hand", "fleet_actionrequest"), "fleet_actionrequest"),
             ],
         },
         {

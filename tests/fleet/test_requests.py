@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connections, transaction
+from django.test import Client
 from django.utils import timezone
 
 from apps.audit.models import Event
@@ -70,6 +71,20 @@ def test_a_managers_yes_is_used_once(acme: Any) -> None:
     assert call(manager, "POST", f"actions/{made['id']}/deny/", {}, 409)["code"] == "already_decided"
     events = Event.objects.filter(object_id=made["id"]).order_by("seq").values_list("action", flat=True)
     assert list(events) == ["action.requested", "action.approved", "action.used"]
+
+
+def test_the_menu_says_how_many_wait_for_whom(acme: Any) -> None:
+    made = asked(bot_of(acme))
+
+    def counted(role: str) -> list[str]:
+        client = Client()
+        client.force_login(make.user(acme, role), backend="apps.identity.backends.RoleBackend")
+        groups = client.get("/admin/").context["sidebar_navigation"]
+        return [item["badge"] for group in groups for item in group["items"] if "badge" in item]
+
+    assert (counted("manager"), counted("viewer")) == (["1"], [])
+    call(person(acme, "manager"), "POST", f"actions/{made['id']}/deny/", {}, 200)
+    assert counted("manager") == []
 
 
 def test_what_the_pack_or_the_autonomy_does_not_let_it_ask_for_is_refused(acme: Any) -> None:

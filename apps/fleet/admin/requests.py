@@ -13,10 +13,13 @@ from django.utils import timezone
 from apps.core.access import Action
 from apps.core.admin import Act, ActForm, Call, Done, Facts, GovernedAdmin, cells, columns, filters
 from apps.core.admin.columns import Column
+from apps.core.http import context_of
+from apps.core.navigation import count_at
 from apps.fleet.domain.requests import OPEN, State
 from apps.fleet.models import ActionRequest
 from apps.fleet.models.requests import RISKS, STATES
 from apps.fleet.services import answer_request
+from apps.identity.permissions import anywhere
 
 
 def shown_state(row: ActionRequest) -> str:
@@ -24,6 +27,16 @@ def shown_state(row: ActionRequest) -> str:
     return State.EXPIRED.value if row.state in OPEN and row.expires_at <= timezone.now() else row.state
 
 
+def how_many(request: HttpRequest) -> int:
+    """How many requests wait for an answer that the person may give."""
+    ctx = context_of(request)
+    if not anywhere(ctx, Action.APPROVE):
+        return 0
+    waiting = ActionRequest.objects.restrict(ctx, Action.APPROVE).filter(state=State.PENDING, expires_at__gt=timezone.now())
+    return int(waiting.count())
+
+
+count_at("fleet_actionrequest", how_many)
 STATE = Column("State", lambda row: cells.badge(shown_state(row)), order="state")
 
 
