@@ -139,7 +139,8 @@ class Erasure(TenantOwned):
     hash = models.BinaryField(max_length=32)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     phase = models.CharField(max_length=10, choices=Phase.choices, default=Phase.COLLECT)
-    # The last archived day that this phase is done with; and the user's runs, whose events and scores go too.
+    # The last archived day that this phase is done with; and the user's runs, whose events and scores go too: later ones as well, until the
+    # ledger forgets these ids.
     upto = models.DateField(null=True)
     runs = models.JSONField(default=list)
     # Days of the database and objects that the phase is done with.

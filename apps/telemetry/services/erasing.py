@@ -289,7 +289,8 @@ class _Erasing:
         with ctx.transaction():
             # Rooms that keep copies (exports, buffers) remove theirs in this transaction.
             publish(ctx, "telemetry.erased", user_ref=erasure.subject, before=erasure.created_at, run_ids=sorted(self.runs))
-            erasure.subject, erasure.runs, erasure.read, erasure.error = "", [], [], ""
+            # The ids stay as long as the ledger knows them: an event that comes later does not say whose it is.
+            erasure.subject, erasure.runs, erasure.read, erasure.error = "", sorted(self.runs), [], ""
             erasure.state, erasure.done_at = Erasure.State.DONE, timezone.now()
             erasure.save(update_fields=["subject", "runs", "read", "error", "state", "done_at"])
             data = {"user": bytes(erasure.hash).hex(), "hot_rows": erasure.hot_rows, "archived_rows": erasure.archived_rows}
