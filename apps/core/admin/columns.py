@@ -42,6 +42,11 @@ def text(path: str, label: str | None = None, *, order: bool | str = True) -> Co
     return _of(path, label, lambda value: value, order)
 
 
+def day(path: str, label: str | None = None, *, order: bool | str = True) -> Column:
+    """A date, as times are written."""
+    return _of(path, label, lambda value: value.isoformat() if value else None, order)
+
+
 def itself(label: str, *, order: bool | str = False) -> Column:
     """The row by its name, leading to its page."""
     return Column(label, cells.link_to, order=order if isinstance(order, str) else None)

@@ -78,7 +78,7 @@ def _consequences(request: HttpRequest, obj: object) -> list[str]:
 
 @admin.register(Price)
 class PriceAdmin(GovernedAdmin):
-    list_display = (columns.itself("Price"), "provider", columns.text("model_id", "Model"), "effective_from", *FIGURES, WHOSE)
+    list_display = (columns.itself("Price"), "provider", columns.text("model_id", "Model"), columns.day("effective_from", "From"), *FIGURES, WHOSE)
     search_fields = ("provider", "model_id")
     search_help_text = "Provider or model"
     ordering = ("provider", "model_id", "-effective_from")
@@ -89,7 +89,7 @@ class PriceAdmin(GovernedAdmin):
             (
                 columns.text("provider"),
                 columns.text("model_id", "Model"),
-                columns.text("effective_from", "From (UTC)"),
+                columns.day("effective_from", "From (UTC)"),
                 WHOSE,
                 columns.text("note"),
                 columns.moment("created_at", "Added"),
