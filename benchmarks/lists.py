@@ -7,14 +7,11 @@ without parallel workers: waiting for a core says something of the machine. The 
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, connections
+from django.db import connections
 from django.db.models import QuerySet
 
 from apps.core.access import Action
@@ -24,6 +21,7 @@ from apps.identity.groups import TenantGroup, permission
 from apps.identity.models import Agent, AgentGroupPermission, Organisation, Tenant, User
 from apps.identity.services import create_group
 from apps.packs.models import Pack, PackGroupPermission
+from benchmarks.measuring import measured
 
 OBJECTS, GRANTS, LIMIT, TIMES = 300_000, 100_000, 51, 7
 TABLES = ("packs_pack", "identity_agent", "packs_packgrouppermission", "identity_agentgrouppermission")
@@ -51,7 +49,7 @@ def pages(tenant: Tenant, groups: dict[str, TenantGroup]) -> Iterator[tuple[str,
         people[label] = ActionContext(Actor("user", _user(), label), tenant.pk, "api", groups=keys)
     for label, ctx in people.items():
         for what, rows in PAGES.items():
-            yield f"{label}: {what}", _measured(ctx, rows)
+            yield f"{label}: {what}", measured(ctx, lambda ctx, rows=rows: min(len(rows(ctx)), LIMIT - 1), times=TIMES)
 
 
 # Which share of the grants a group has, and on which part of the objects (0 the oldest, 1 the newest), as a range.
@@ -82,25 +80,6 @@ PAGES: dict[str, Callable[[ActionContext], QuerySet[Any]]] = {
     "first page of agents": lambda ctx: _page(Agent.objects.restrict(ctx).select_related("tenant", "team")),
     "packs that one may author (nothing is granted)": lambda ctx: _page(Pack.objects.restrict(ctx, Action.AUTHOR)),
 }
-
-
-def _measured(ctx: ActionContext, page: Callable[[ActionContext], QuerySet[Any]]) -> str:
-    busy, waited, found = [], [], 0
-    for _ in range(TIMES):
-        with ctx.transaction():
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_backend_pid(), set_config('max_parallel_workers_per_gather', '0', true)")
-                process = cursor.fetchone()[0]
-            begun, before = time.perf_counter(), _on_core(process)
-            found = len(page(ctx))
-            busy.append(_on_core(process) - before)
-            waited.append(1000 * (time.perf_counter() - begun))
-    return f"{statistics.median(busy):.1f} ms ({statistics.median(waited):.1f} ms by the clock; {min(found, LIMIT - 1)} rows)"
-
-
-def _on_core(process: int) -> float:
-    """Milliseconds that a process has been on a core so far."""
-    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e6
 
 
 def _kind(n: int) -> str:

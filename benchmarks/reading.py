@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import os
 import re
-import statistics
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from django.db import connection, connections
@@ -32,6 +29,7 @@ from apps.telemetry.selectors.facets import facets
 from apps.telemetry.selectors.metrics import metrics
 from apps.telemetry.selectors.pages import page
 from apps.telemetry.services.rolling import roll_up
+from benchmarks.measuring import measured, on_core
 
 RUNS, DAYS = int(os.environ.get("READING_RUNS", "10000000")), float(os.environ.get("READING_DAYS", "7"))
 LIMIT, TIMES = 51, 3
@@ -126,13 +124,16 @@ def run() -> Iterator[tuple[str, str]]:
     yield from pages(people, now)
     yield (
         "Facets of the window",
-        _measured(people["a role in the tenant"], lambda ctx: len(facets(ctx, kind="run", since=now - timedelta(DAYS), until=now))),
+        measured(
+            people["a role in the tenant"], lambda ctx: len(facets(ctx, kind="run", since=now - timedelta(DAYS), until=now)), times=TIMES
+        ),
     )
     yield (
         "Metrics of the window by hour and model",
-        _measured(
+        measured(
             people["a role in the tenant"],
             lambda ctx: len(metrics(ctx, since=now - timedelta(DAYS), until=now, step=3600, group_by="model").series),
+            times=TIMES,
         ),
     )
 
@@ -152,7 +153,7 @@ def pages(people: dict[str, ActionContext], now: datetime) -> Iterator[tuple[str
     for label, ctx in people.items():
         worst = 0.0
         for what, query in cases:
-            text = _measured(ctx, lambda ctx, query=query: _page(ctx, {**window, **query}))
+            text = measured(ctx, lambda ctx, query=query: _page(ctx, {**window, **query}), times=TIMES)
             worst = max(worst, float(text.split(" ms")[0]))
             yield f"{label}: {what}", text
         yield f"{label}: the slowest of {len(cases)}", f"{worst:.1f} ms of the database"
@@ -169,25 +170,6 @@ class _Asked:
 def _page(ctx: ActionContext, query: dict[str, str]) -> int:
     rows = RunFilter(query, queryset=Run.objects.restrict(ctx).defer("input", "output", "metadata"), request=_Asked(ctx)).qs
     return len(page(rows, limit=LIMIT))
-
-
-def _measured(ctx: ActionContext, call: Any) -> str:
-    busy, waited, found = [], [], 0
-    for _ in range(TIMES):
-        with ctx.transaction():
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_backend_pid(), set_config('max_parallel_workers_per_gather', '0', true)")
-                process = cursor.fetchone()[0]
-            begun, before = time.perf_counter(), _on_core(process)
-            found = call(ctx)
-            busy.append(_on_core(process) - before)
-            waited.append(1000 * (time.perf_counter() - begun))
-    return f"{statistics.median(busy):.1f} ms ({statistics.median(waited):.1f} ms by the clock; {found} rows)"
-
-
-def _on_core(process: int) -> float:
-    """Milliseconds that a process has been on a core so far."""
-    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e6
 
 
 def _tenant(slug: str) -> Tenant:
@@ -239,7 +221,7 @@ def _roll_up(tenant_id: UUID) -> float:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         process = cursor.fetchone()[0]
-    before = _on_core(process)
+    before = on_core(process)
     while roll_up(ctx=system_context("benchmark", tenant_id=tenant_id)):
         pass
-    return (_on_core(process) - before) / 1000
+    return (on_core(process) - before) / 1000
