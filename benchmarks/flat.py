@@ -15,7 +15,7 @@ import psycopg
 
 from benchmarks.ingest import BATCHES, Sent, resolved_digest, send, template
 from benchmarks.seeding import shared_pack, tenants
-from benchmarks.stage import warm_memory, web
+from benchmarks.stage import settle, warm_memory, web
 
 _RUNS = """
 INSERT INTO telemetry_run (id, day, tenant_id, agent_id, run_id, final, pack, pack_version, arm, root_task_id, tier, provider, model_id, status,
@@ -51,6 +51,7 @@ def run() -> Iterator[tuple[str, str]]:
                 owner.execute(_KEYS, values)
             # What a day of ingest would have had by now.
             owner.execute("ANALYZE telemetry_run, telemetry_ledger")
+        settle()
         full = median(port, token, path)
     yield f"Into one with {rows:,} runs of today", f"{full}; {full.rate / empty.rate - 1:+.0%}"
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
 from mission_control.embedded.environment import ROOT
 from mission_control.embedded.instance import Instance
 from mission_control.embedded.postgres import APPLICATION, OWNER
@@ -47,6 +49,7 @@ def services() -> Iterator[None]:
         os.environ |= {
             "DATABASE_URL": postgres.url(APPLICATION, DATABASE),
             "DATABASE_OWNER_URL": postgres.url(OWNER, DATABASE),
+            "DATABASE_ADMIN_URL": postgres.admin_url,
             "REDIS_URL": valkey.url(),
             "SECRET_KEY": "benchmarks",
             "DJANGO_SETTINGS_MODULE": "mission_control.settings.dev",
@@ -95,6 +98,14 @@ def wait_for(url: str, *, timeout_s: float = 60) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def settle() -> None:
+    """Has the database and the machine write what waits to be written: a load that nobody has in a few minutes would be written beside what is
+    measured after it."""
+    with psycopg.connect(os.environ["DATABASE_ADMIN_URL"], autocommit=True) as admin:
+        admin.execute("CHECKPOINT")
+    os.sync()
 
 
 def warm_memory(gib: int = 4) -> None:
