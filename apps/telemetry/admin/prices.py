@@ -78,7 +78,14 @@ def _consequences(request: HttpRequest, obj: object) -> list[str]:
 
 @admin.register(Price)
 class PriceAdmin(GovernedAdmin):
-    list_display = (columns.itself("Price"), "provider", columns.text("model_id", "Model"), columns.day("effective_from", "From"), *FIGURES, WHOSE)
+    list_display = (
+        columns.itself("Price"),
+        "provider",
+        columns.text("model_id", "Model"),
+        columns.day("effective_from", "From"),
+        *FIGURES,
+        WHOSE,
+    )
     search_fields = ("provider", "model_id")
     search_help_text = "Provider or model"
     ordering = ("provider", "model_id", "-effective_from")

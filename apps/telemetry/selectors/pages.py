@@ -105,7 +105,7 @@ def _keys(
 
 
 def _minutes(kind: str, reaches: Sequence[Reach], asked: Wanted, direction: str) -> tuple[str, list[Any]]:
-    """SQL of the minutes that have all of the terms, in order, and its parameters."""
+    """SQL of the minutes that have all of the terms, as far as is known in one row, in order, and its parameters."""
     within = ""
     bounds: list[Any] = []
     for moment, sign in ((asked.since, ">="), (asked.until, "<=")):
@@ -121,11 +121,15 @@ def _minutes(kind: str, reaches: Sequence[Reach], asked: Wanted, direction: str)
             f"SELECT * FROM (SELECT minute, min(first_day) AS first_day, max(last_day) AS last_day {of_first} GROUP BY minute) p WHERE true"
         )
     parameters: list[Any] = [*terms_of_first, *bounds]
-    for sql, given in others:
-        among = f"FROM telemetry_posting o WHERE o.tenant_id = {_TENANT} AND o.term IN ({', '.join(sql)})"
-        few = len(sql) <= FEW
-        posted += f" AND EXISTS (SELECT 1 {among} AND o.minute = p.minute)" if few else f" AND p.minute IN (SELECT o.minute {among})"
+    near, far = [each for each in others if len(each[0]) <= FEW], [each for each in others if len(each[0]) > FEW]
+    for sql, given in far:
+        posted += (
+            f" AND p.minute IN (SELECT o.minute FROM telemetry_posting o WHERE o.tenant_id = {_TENANT} AND o.term IN ({', '.join(sql)}))"
+        )
         parameters += given
+    if near:
+        posted += f" AND {_meeting([sql for sql, _ in near], before=['p'] if len(first) == 1 else [])}"
+        parameters += [each for _, given in near for each in given]
     # What waits in the queue may be anything: its minutes are looked through, posted or not.
     waiting = f"FROM telemetry_unrolledbatch b, unnest(b.minutes) u (minute) WHERE b.tenant_id = {_TENANT} AND b.kind = %s"
     return (
@@ -135,6 +139,16 @@ def _minutes(kind: str, reaches: Sequence[Reach], asked: Wanted, direction: str)
         f" UNION ALL SELECT * FROM (SELECT u.minute, {_ANY_DAY}, true {waiting} GROUP BY 1) w WHERE true{within}) a ORDER BY minute {direction}",
         [*parameters, kind, kind, *bounds],
     )
+
+
+def _meeting(terms: Sequence[list[str]], before: Sequence[str]) -> str:
+    """SQL of whether the minute `p.minute` has a posting of each of these terms, of which no two, nor one and one of `before`, are known to
+    have no key in common."""
+    (first, *others), name = terms, f"o{len(terms)}"
+    apart = "".join(f" AND ({each}.ids && {name}.ids) IS NOT FALSE" for each in before)
+    among = f"{name}.tenant_id = {_TENANT} AND {name}.term IN ({', '.join(first)}) AND {name}.minute = p.minute{apart}"
+    rest = f" AND {_meeting(others, [*before, name])}" if others else ""
+    return f"EXISTS (SELECT 1 FROM telemetry_posting {name} WHERE {among}{rest})"
 
 
 def _ids(reaches: Sequence[Reach]) -> tuple[str, list[Any]]:
