@@ -127,6 +127,9 @@ def _minutes(kind: str, reaches: Sequence[Reach], asked: Wanted, direction: str)
             f" AND p.minute IN (SELECT o.minute FROM telemetry_posting o WHERE o.tenant_id = {_TENANT} AND o.term IN ({', '.join(sql)}))"
         )
         parameters += given
+    if near and 1 < len(first) <= FEW:
+        # Put together by minute it has no keys to compare.
+        near.insert(0, reaches[0])
     if near:
         posted += f" AND {_meeting([sql for sql, _ in near], before=['p'] if len(first) == 1 else [])}"
         parameters += [each for _, given in near for each in given]
