@@ -174,6 +174,10 @@ def run() -> Iterator[tuple[str, str]]:
     try:
         portal.start(timeout_s=300)
         found = trial(portal, new_tokens(portal, 4), seconds=seconds, items=50, per_s=per_s)
+    except Exception:
+        # What became of the portal stands on its terminal.
+        print(portal.output, file=sys.stderr)
+        raise
     finally:
         portal.close()
     items = found.runs + found.events + found.completed + found.spans

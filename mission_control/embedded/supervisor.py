@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -54,15 +55,32 @@ class Signals:
 
 
 @dataclass(slots=True)
+class Restarts:
+    """When what has ended is due to be started again: later and later while it keeps ending. Moments are of `time.monotonic()`."""
+
+    started: float = 0.0
+    failures: int = 0
+    due: float = 0.0
+
+    def begun(self) -> None:
+        self.started, self.due = time.monotonic(), 0.0
+
+    def ended(self, now: float, *, first: float = 1.0) -> float:
+        """Notes that it has; the seconds until it is due: `first`, unless it had been started again just before."""
+        self.failures = 1 if now - self.started > _STEADY_S else self.failures + 1
+        wait = first if self.failures == 1 else min(2.0 ** (self.failures - 1), _LONGEST_WAIT_S)
+        self.due = now + wait
+        return wait
+
+
+@dataclass(slots=True)
 class Child:
     """A process of the portal, started again when it ends."""
 
     name: str
     command: Sequence[str]
     process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    failures: int = 0
-    due: float = 0.0
+    restarts: Restarts = field(default_factory=Restarts)
 
 
 @dataclass(slots=True)
@@ -78,6 +96,7 @@ class Supervisor:
     postgres: Postgres | None = None
     valkey: Valkey | None = None
     children: list[Child] = field(default_factory=list)
+    services: dict[str, Restarts] = field(default_factory=lambda: defaultdict(Restarts))
     logs_due: float = 0.0
     begun: float = field(default_factory=time.monotonic)
 
@@ -233,8 +252,7 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         with self.instance.log(child.name).open("ab") as output:
             child.process = spawn(child.command, env=self.environ, cwd=ROOT, output=output)
-        child.started = time.monotonic()
-        child.due = 0.0
+        child.restarts.begun()
         self._remember()
 
     def _remember(self) -> None:
@@ -244,13 +262,10 @@ class Supervisor:
     # Watch.
 
     def _watch(self) -> None:
+        now = time.monotonic()
         for name, server in (("PostgreSQL", self.postgres), ("Valkey", self.valkey)):
             if server and server.process and server.process.poll() is not None:
-                say(f"{name} ended (exit code {server.process.returncode}): {last_line(server.log)}. Starting it again.")
-                server.launch()
-                server.wait()
-                self._remember()
-        now = time.monotonic()
+                self._revive(name, server, now)
         if now > self.logs_due:
             self.instance.trim_logs()
             self.logs_due = now + 60
@@ -259,13 +274,23 @@ class Supervisor:
                 code = child.process.returncode
                 stop(child.process, grace_s=0)  # what it forked
                 child.process = None
-                child.failures = 1 if now - child.started > _STEADY_S else child.failures + 1
-                wait = min(2.0 ** (child.failures - 1), _LONGEST_WAIT_S)
-                child.due = now + wait
+                wait = child.restarts.ended(now)
                 reason = last_line(self.instance.log(child.name))
                 say(f"The {child.name} process ended (exit code {code}): {reason}. Starting it again in {wait:.0f} s.")
-            if child.process is None and child.due and now >= child.due:
+            if child.process is None and child.restarts.due and now >= child.restarts.due:
                 self._start(child)
+
+    def _revive(self, name: str, server: Postgres | Valkey, now: float) -> None:
+        """Starts a service that has ended, and does not wait for it: one that recovers, or fails once more, takes nothing else down."""
+        restarts = self.services[name]
+        if not restarts.due:
+            assert server.process
+            wait = restarts.ended(now, first=0.0)
+            say(f"{name} ended (exit code {server.process.returncode}): {last_line(server.log)}. Starting it again in {wait:.0f} s.")
+        elif now >= restarts.due:
+            server.launch()
+            restarts.begun()
+            self._remember()
 
     # End.
 

@@ -45,6 +45,13 @@ def people(portal: Portal) -> list[tuple[object, ...]]:
         return connection.execute("SELECT id, email FROM identity_user").fetchall()
 
 
+def reaches(portal: Portal) -> bool:
+    try:
+        return bool(people(portal))
+    except psycopg.OperationalError:
+        return False
+
+
 def check_other_terminal(portal: Portal) -> None:
     """`manage.py` elsewhere finds the running database; a second `make up` on the same folder is refused."""
     done = subprocess.run(
@@ -83,6 +90,17 @@ def test_it_serves_dies_whole_and_comes_back_warm_with_its_data(open_portal: Ope
         os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: "The web process ended" in portal.output)
     assert eventually(portal.answers)
+
+    # So is a database that does not come back at once: whatever keeps it down, the rest goes on, and so does it when that is gone.
+    settings = portal.data / "postgres" / "postgresql.conf"
+    usual = settings.read_text()
+    settings.write_text(usual + "nonsense = on\n")
+    for pid in portal.processes("postgres"):
+        os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: portal.output.count("PostgreSQL ended") >= 2)
+    settings.write_text(usual)
+    assert eventually(lambda: reaches(portal))
+    assert portal.answers()
 
     os.kill(portal.supervisor, signal.SIGKILL)
     assert eventually(lambda: not portal.processes()), "kill -9 of the supervisor left processes"
