@@ -162,9 +162,8 @@ def erase_late(tenant_id: UUID, day: date) -> None:
     """Removes from a day in the database the runs, of before their erasure, of users who were erased; and the events of runs that an erasure
     has found. It forgets their ids when the ledger does: from then on they may be another's."""
     with in_tenant(tenant_id, EVERY_USER):
-        kept = timedelta(days=hot_days(tenant_id) + GRACE_DAYS + 1)
-        over = Erasure.objects.filter(tenant_id=tenant_id, state=Erasure.State.DONE, done_at__lt=timezone.now() - kept)
-        over.exclude(runs=[]).update(runs=[])
+        over = timezone.now() - timedelta(days=hot_days(tenant_id) + GRACE_DAYS + 1)
+        Erasure.objects.filter(tenant_id=tenant_id, state=Erasure.State.DONE, done_at__lt=over).exclude(runs=[]).update(runs=[])
         found = list(Erasure.objects.filter(tenant_id=tenant_id).values_list("salt", "hash", "created_at", "runs"))
         if found:
             runs = {run for *_, some in found for run in some}
