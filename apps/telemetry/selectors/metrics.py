@@ -154,8 +154,8 @@ def _read(sql: str, parameters: Any, columns: tuple[str, ...], step: int) -> dic
     start = "date_bin(make_interval(secs => %s), start, timestamptz '1970-01-01 00:00:00+00')"
     figures = f"""
         WITH r AS NOT MATERIALIZED ({sql}), sketches AS (
-            SELECT {start} AS bin{names}, latencies[i][1] AS bucket, sum(latencies[i][2]) AS n
-            FROM r CROSS JOIN LATERAL generate_subscripts(latencies, 1) i GROUP BY 1{names}, bucket
+            SELECT {start} AS bin{names}, s.bucket, sum(s.n) AS n
+            FROM r CROSS JOIN LATERAL unnest(r.latencies[:][1:1], r.latencies[:][2:2]) s (bucket, n) GROUP BY 1{names}, s.bucket
         )
         SELECT {start} AS bin{names}, {", ".join(f"sum({name})" for name in _SUMS)}, NULL, NULL FROM r GROUP BY 1{names}
         UNION ALL
