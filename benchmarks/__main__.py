@@ -32,7 +32,8 @@ LONG = {
 INTRODUCTION = """# Performance
 
 Written by `make bench` (every figure below is from one run of it). The web process is one, as `make up` starts it, held to one core; the
-load generator (`wrk`, one thread, 32 connections) and the database share the other. The database is durable (fsync on).
+load generator (`wrk`, one thread, 32 connections) runs on the other; the database on both. The database is durable (fsync on). What takes long
+to measure stands in [performance-long.md](performance-long.md).
 """
 
 
