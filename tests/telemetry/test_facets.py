@@ -128,10 +128,11 @@ def test_team_figures_need_five_users() -> None:
         *[run(pack="four", user_ref=user, created_at=at(1)) for user in [*users[:4], "u-0", "u-1"]], run(pack="none", created_at=at(1))
     )
     # Five in an hour, but four and one of different packs; five that are not over yet; five in a day, but not in an hour.
-    sender.send(*[run(pack="later", user_ref=user, created_at=(START + timedelta(hours=5)).isoformat()) for user in users])
+    now = datetime.now(UTC)
+    sender.send(*[run(pack="later", user_ref=user, created_at=now.isoformat()) for user in users])
     sender.send(*[run(pack="day", user_ref=user, created_at=at(60 * (n % 2))) for n, user in enumerate(users)])
     roll_up_task()
-    window: dict[str, Any] = {"since": START, "until": START + timedelta(hours=6)}
+    window: dict[str, Any] = {"since": START, "until": now + timedelta(hours=1)}
     of_team, whole = person(sender, team=True), person(sender)
     with in_production():
         with of_team.transaction():
