@@ -17,18 +17,21 @@ from django.db.models import QuerySet
 from apps.core.access import Action
 from apps.core.context import ActionContext, Actor, RoleGrant, in_tenant, system_context
 from apps.core.ids import new_id
+from apps.core.owner import as_owner
 from apps.identity.groups import TenantGroup, permission
-from apps.identity.models import Agent, AgentGroupPermission, Organisation, Tenant, User
+from apps.identity.models import Agent, AgentGroupPermission, Tenant, User
 from apps.identity.services import create_group
 from apps.packs.models import Pack, PackGroupPermission
 from benchmarks.measuring import measured
+from benchmarks.seeding import a_tenant
 
 OBJECTS, GRANTS, LIMIT, TIMES = 300_000, 100_000, 51, 7
 TABLES = ("packs_pack", "identity_agent", "packs_packgrouppermission", "identity_agentgrouppermission")
 
 
 def run() -> Iterator[tuple[str, str]]:
-    tenant = _tenant()
+    with as_owner():
+        tenant = a_tenant("bench")
     packs = _many(
         tenant, lambda n: Pack(tenant=tenant, slug=f"pack-{n:06d}", kind=_kind(n), domain="bench", title=f"Pack {n * 7919 % OBJECTS}")
     )
@@ -86,13 +89,9 @@ def _kind(n: int) -> str:
     return "policy" if n % 10 == 0 else "domain"
 
 
-def _tenant() -> Tenant:
-    organisation = Organisation.objects.create(slug="bench", name="Benchmark")
-    return Tenant.objects.create(organisation=organisation, slug="bench", name="Benchmark", tier="enterprise")
-
-
 def _user() -> UUID:
-    key: UUID = User.objects.create_user(f"{new_id().hex}@example.test").pk
+    with as_owner():
+        key: UUID = User.objects.create_user(f"{new_id().hex}@example.test").pk
     return key
 
 

@@ -20,7 +20,7 @@ from django.db import connection, connections
 from apps.core.context import ActionContext, Actor, RoleGrant, in_tenant, system_context
 from apps.core.ids import new_id
 from apps.core.owner import as_owner
-from apps.identity.models import Agent, Membership, Organisation, Team, Tenant, User
+from apps.identity.models import Agent, Membership, Team, Tenant, User
 from apps.identity.services import create_group, grant
 from apps.telemetry.api.filters import RunFilter
 from apps.telemetry.domain.terms import DIMENSIONS, PAIRS
@@ -30,6 +30,7 @@ from apps.telemetry.selectors.metrics import metrics
 from apps.telemetry.selectors.pages import page
 from apps.telemetry.services.rolling import roll_up
 from benchmarks.measuring import measured, on_core
+from benchmarks.seeding import a_tenant
 
 RUNS, DAYS = int(os.environ.get("READING_RUNS", "10000000")), float(os.environ.get("READING_DAYS", "7"))
 LIMIT, TIMES = 51, 3
@@ -108,7 +109,7 @@ FROM (
 def run() -> Iterator[tuple[str, str]]:
     now = datetime.now(UTC)
     with as_owner():
-        tenant, other = _tenant("bench"), _tenant("other")
+        tenant, other = a_tenant("bench"), a_tenant("other")
         people = dict(_people(tenant))
     seconds = _seed(tenant, other, now)
     yield "Runs stored", f"{RUNS:,} over {DAYS:g} days, two tenants, 1 KiB of text (written by the database in {seconds:.0f} s)"
@@ -170,11 +171,6 @@ class _Asked:
 def _page(ctx: ActionContext, query: dict[str, str]) -> int:
     rows = RunFilter(query, queryset=Run.objects.restrict(ctx).defer("input", "output", "metadata"), request=_Asked(ctx)).qs
     return len(page(rows, limit=LIMIT))
-
-
-def _tenant(slug: str) -> Tenant:
-    organisation = Organisation.objects.create(slug=slug, name=slug)
-    return Tenant.objects.create(organisation=organisation, slug=slug, name=slug, tier="enterprise")
 
 
 def _people(tenant: Tenant) -> Iterator[tuple[str, ActionContext]]:

@@ -44,6 +44,12 @@ def _section(number: int, size: int) -> dict[str, Any]:
     return {"text": " ".join(words)[:size], "order": number, "file": "AGENTS", "mode": "append"}
 
 
+def a_tenant(slug: str) -> Tenant:
+    """With an organisation of its own. As the owner."""
+    organisation = Organisation.objects.create(slug=slug, name=slug)
+    return Tenant.objects.create(organisation=organisation, slug=slug, name=slug, tier="enterprise")
+
+
 def tenants(pack: Pack, count: int, *, layered_every: int = 10, scopes: tuple[str, ...] = ("tenant",)) -> list[str]:
     """Subscribed tenants with one agent and token each; one in `layered_every` has layers of its own, at `scopes`. Gives the tokens.
     Written as the owner: rows of so many tenants at once are nobody else's to write."""
