@@ -161,7 +161,8 @@ REVOKE ALL ON FUNCTION telemetry_open_day(date) FROM PUBLIC;
 """
 
 # An entry goes when what it would recognise is `too_old` anyway: its tenant's hot window, the two days of grace and one more have passed.
-# BRIN: entries come in order of their day, so a few pages of index find the old ones.
+# BRIN: entries come in order of their day, so a few pages of index find the old ones. Erasures forget the ids of their runs at the same time: from
+# then on these may be another's.
 PRUNE = """
 CREATE INDEX telemetry_ledger_day ON telemetry_ledger USING brin (day) WITH (pages_per_range = 32);
 CREATE FUNCTION telemetry_prune_ledger(p_limit integer) RETURNS integer
@@ -174,6 +175,8 @@ BEGIN
     IF p_limit IS NULL OR p_limit NOT BETWEEN 1 AND 1000000 THEN
         RAISE EXCEPTION 'p_limit must be 1 to 1000000' USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    UPDATE public.telemetry_erasure e SET runs = '[]' WHERE e.state = 'done' AND e.runs <> '[]' AND e.done_at < now() - make_interval(days =>
+        coalesce((SELECT r.hot_days FROM public.telemetry_retentionpolicy r WHERE r.tenant_id = e.tenant_id), 7) + 3);
     FOR part IN 0 .. 7 LOOP
         EXECUTE format($q$
             DELETE FROM public.%1$I WHERE ctid = ANY (ARRAY(

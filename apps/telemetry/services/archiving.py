@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,9 +25,8 @@ from apps.audit.services import record
 from apps.core.context import EVERY_USER, in_tenant, system_context
 from apps.core.errors import Problem, problem
 from apps.core.storage import Storage, StorageError, open_storage
-from apps.telemetry.domain.archives import GRACE_DAYS, File, Kind, folder, manifest, manifest_path, part_path, read_manifest, totals
+from apps.telemetry.domain.archives import File, Kind, folder, manifest, manifest_path, part_path, read_manifest, totals
 from apps.telemetry.models import Archive, ArchivePart, ArchiveState, Erasure
-from apps.telemetry.selectors.archives import hot_days
 from apps.telemetry.services import archive_files as files
 from apps.telemetry.services.storage import cursor
 
@@ -160,10 +159,8 @@ def _plan(archive: Archive) -> None:
 
 def erase_late(tenant_id: UUID, day: date) -> None:
     """Removes from a day in the database the runs, of before their erasure, of users who were erased; and the events of runs that an erasure
-    has found. It forgets their ids when the ledger does: from then on they may be another's."""
+    has found, whose ids are forgotten when the ledger forgets them."""
     with in_tenant(tenant_id, EVERY_USER):
-        over = timezone.now() - timedelta(days=hot_days(tenant_id) + GRACE_DAYS + 1)
-        Erasure.objects.filter(tenant_id=tenant_id, state=Erasure.State.DONE, done_at__lt=over).exclude(runs=[]).update(runs=[])
         found = list(Erasure.objects.filter(tenant_id=tenant_id).values_list("salt", "hash", "created_at", "runs"))
         if found:
             runs = {run for *_, some in found for run in some}

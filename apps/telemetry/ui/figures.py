@@ -76,11 +76,8 @@ class Asked:
 
     def url(self, **changed: Any) -> str:
         """The page as it is, but for what is `changed`; what is None is left out."""
-        return reverse("figures", query=self.query(**changed))
-
-    def query(self, **changed: Any) -> dict[str, Any]:
         asked = {"within": self.window, "by": self.by, **self.narrowed, **changed}
-        return {name: value for name, value in asked.items() if value is not None}
+        return reverse("figures", query={name: value for name, value in asked.items() if value is not None})
 
 
 @require_safe
