@@ -24,7 +24,7 @@ def sender() -> Harness:
     found.send(
         run("a", pack="legal", provider="maker", model_id="one", latency_ms=100, tokens_in=1_500, cost_usd="0.25", created_at=at),
         run("b", pack="legal", provider="maker", model_id="two", latency_ms=300, success=False, created_at=at),
-        run("c", pack="hr", latency_ms=200, created_at=at),
+        run("c", pack="hr", latency_ms=200, cost_usd=None, created_at=at),
     )
     roll_up_task()
     return found
@@ -43,6 +43,7 @@ def test_the_whole_and_its_groups_are_sums_that_lead_to_their_own(sender: Harnes
     text = page(client, by="pack")
     assert text.index(">legal</a>") < text.index(">hr</a>")
     assert 'href="/admin/figures/?within=24h&by=none&pack=legal"' in text
+    assert "$" not in page(client, pack="hr").split("<main")[1].split("</main")[0], "a cost that nobody knows is not nothing"
     text = page(client, by="model")
     assert ">maker one</a>" in text and "none named" in text
     text = page(client, pack="legal", within="7d")

@@ -146,7 +146,7 @@ def _facts(total: Figures) -> list[tuple[str, object]]:
         ("Success", _success(total)),
         ("Tokens in", cells.tokens(total.tokens_in)),
         ("Tokens out", cells.tokens(total.tokens_out)),
-        ("Cost", cells.money(total.cost_micros)),
+        ("Cost", _cost(total)),
         *((f"Latency, {label}", _latency(total, q)) for label, q in QUANTILES),
         ("Score", _score(total)),
     ]
@@ -164,6 +164,11 @@ def _latency(figures: Figures, q: float) -> object:
     return cells.number(figures.latency(q), "ms")
 
 
+def _cost(figures: Figures) -> object:
+    """Nothing, where no run's cost is known: that is not free."""
+    return cells.money(figures.cost_micros if figures.cost_count else None)
+
+
 def _score(figures: Figures) -> object:
     return cells.points(None if figures.score is None else round(figures.score * 100))
 
@@ -176,7 +181,7 @@ def _row(asked: Asked, names: dict[str, str | None] | None, each: Series) -> lis
         _success(total),
         cells.tokens(total.tokens_in),
         cells.tokens(total.tokens_out),
-        cells.money(total.cost_micros),
+        _cost(total),
         *(_latency(total, q) for _, q in QUANTILES),
         _score(total),
     ]
